@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `ophclip` command: finds the subcommand, runs it, and turns failures into one clear line.
+
+Subcommands live in their own modules and are imported only when called, so `--help` stays fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ophclip._version import __version__
+from ophclip.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, OphclipError, did_you_mean
+
+COMMANDS = {
+    "demo": ("ophclip.cli.demo:demo", "The whole pipeline on a simulated corpus, on a laptop, in minutes."),
+    "corpus": ("ophclip.cli.corpus:corpus", "Build or simulate a corpus of narrated and silent videos."),
+    "cache": ("ophclip.cli.cache:cache", "Decode once, encode, store; resumable."),
+    "pretrain": ("ophclip.cli.pretrain:pretrain", "Hierarchical, retrieval-augmented pretraining."),
+    "evaluate": ("ophclip.cli.evaluate:evaluate", "Zero-shot phase and instrument recognition."),
+    "search": ("ophclip.cli.search:search", "Find moments in silent video by text."),
+    "doctor": ("ophclip.cli.doctor:doctor", "What this machine has, and what is missing on it."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose subcommands are named as `module:attribute` and imported on first use."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the subcommands in the order in which a newcomer meets them."""
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one subcommand."""
+        if cmd_name not in self._lazy:
+            return None
+        module, attribute = self._lazy[cmd_name][0].split(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the subcommand, or say which one was probably meant."""
+        if args and not args[0].startswith("-") and args[0] not in self._lazy:
+            ctx.fail(f"no command {args[0]!r}; {did_you_mean(args[0], self._lazy)}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ophclip")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def ophclip(debug: bool) -> None:
+    """Vision-language pretraining for eye surgery: corpus, cache, pretraining, evaluation, search."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code (see `ophclip.errors`)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _interrupt)
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        code = ophclip.main(args=arguments, prog_name="ophclip", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as exit_request:
+        return exit_request.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _print_error("interrupted", "run the same command again to go on")
+        return EXIT_INTERRUPTED
+    except click.ClickException as error:
+        hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ophclip"
+        _print_error(error.format_message(), f"see {hint} --help")
+        return EXIT_USAGE
+    except OphclipError as error:
+        if debug:
+            raise
+        _print_error(error.message, error.remedy)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe has gone: nothing is left to say to it
+        return EXIT_ERROR
+    except Exception as error:
+        if debug:
+            raise
+        _print_error(f"{type(error).__name__}: {error}", "run again with --debug for the traceback")
+        return EXIT_ERROR
+
+
+def _print_error(message: str, remedy: str) -> None:
+    print(f"error: {message}\n{remedy}", file=sys.stderr)
+
+
+def _interrupt(signal_number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()
