@@ -1,0 +1,43 @@
+# `make demo` and `make test` work on a fresh machine: both set up .venv first.
+PYTHON ?= python3
+VENV ?= .venv
+DEMO ?= demo
+EXTRAS := dev,faiss$(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo ,gpu)
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup demo test lint bench gpu-check docs clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt setup.py CMakeLists.txt $(shell find csrc -type f)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 1; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	touch $@
+
+demo: setup
+	$(BIN)/ophclip demo --out $(DEMO)
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu' 'csrc/*.cuh')
+
+bench: setup
+	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+
+gpu-check:
+	benchmarks/gpu_check.sh
+
+docs: setup
+	$(BIN)/python docs/contact_sheet.py
+
+clean:
+	rm -rf build dist *.egg-info ophclip/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
