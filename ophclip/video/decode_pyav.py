@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decode planned frames with PyAV (FFmpeg on the CPU): exact on every container and codec it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ophclip.errors import OphclipError
+from ophclip.video.batches import batched
+from ophclip.video.geometry import Geometry
+from ophclip.video.probe import VideoInfo, open_container
+from ophclip.video.sampling import SamplingPlan
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A seek costs about as much as decoding this many frames: it empties the decoder's threads.
+SEEK_PAYS_FRAMES = 24
+
+
+class PyavSource:
+    """A `FrameSource` that decodes on the CPU; scaling is swscale's bilinear, filtered when it shrinks."""
+
+    name = "pyav"
+
+    def __init__(self, geometry: Geometry, *, batch_size: int) -> None:
+        self.geometry = geometry
+        self.batch_size = batch_size
+
+    @property
+    def version(self) -> str:
+        """PyAV's version and that of the libavcodec inside it."""
+        import av
+
+        codec = ".".join(str(part) for part in av.library_versions["libavcodec"])
+        return f"{av.__version__} libavcodec {codec}"
+
+    def read(self, info: VideoInfo, plan: SamplingPlan) -> Iterator[NDArray[np.uint8]]:
+        """Yield uint8 batches `[n, H, W, 3]`, RGB, in the order of the plan.
+
+        Raises:
+            OphclipError: a planned frame is not in the file, or cannot be decoded.
+        """
+        wanted, repeats = np.unique(plan.pts, return_counts=True)
+        pictures = (self._picture(info, frame) for frame in _planned_frames(info, wanted))
+        return batched(pictures, repeats, self.geometry, self.batch_size)
+
+    def _picture(self, info: VideoInfo, frame: Any) -> NDArray[np.uint8]:
+        width, height = self.geometry.scaled_size(info.width, info.height)
+        if info.rotation in (90, 270):
+            width, height = height, width
+        scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
+        picture: NDArray[np.uint8] = np.rot90(scaled.to_ndarray(), info.rotation // 90)
+        return self.geometry.cut(picture)
+
+
+class _SeekMissed(Exception):  # noqa: N818 (a signal between two functions here, not an error)
+    """A seek did not lead to its key frame, or decoding from there did not give a planned frame."""
+
+
+def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[Any]:
+    done = 0
+    try:
+        with open_container(info.path, generate_pts=info.generate_pts) as container:
+            for key, targets in _segments(info, wanted):
+                for frame in _decode_segment(info, container, key, targets):
+                    yield frame
+                    done += 1
+            return
+    except _SeekMissed:
+        pass  # some containers cannot seek; others flag key frames that are none
+    with open_container(info.path, generate_pts=info.generate_pts) as container:
+        yield from _decode_segment(info, container, None, wanted[done:])
+
+
+def _segments(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
+    """Cut the planned frames where seeking to a key frame is cheaper than decoding up to it."""
+    key_index = np.searchsorted(info.keyframes, wanted, side="right") - 1
+    keys = info.keyframes[np.maximum(key_index, 0)] if len(info.keyframes) else np.full_like(wanted, -1)
+    position = np.searchsorted(info.pts, wanted)
+    reached = np.concatenate(([0], position[:-1] + 1))
+    saved = np.searchsorted(info.pts, keys) - reached
+    cuts = np.flatnonzero((saved > SEEK_PAYS_FRAMES) & (key_index >= 0))
+    bounds = np.unique(np.concatenate(([0], cuts, [len(wanted)])))
+    for begin, end in pairwise(bounds):
+        yield (int(keys[begin]) if begin in cuts else None), wanted[begin:end]
+
+
+def _decode_segment(
+    info: VideoInfo, container: Any, key: int | None, targets: NDArray[np.int64]
+) -> Iterator[Any]:
+    """Yield the frames at `targets` in order, decoding from key frame `key` or from where the file starts."""
+    produced = 0
+    reasons: list[str] = []
+    for frame in _decode_from(info, container, key, reasons):
+        if frame.pts is None or frame.pts < targets[produced]:
+            continue
+        if frame.pts > targets[produced] or frame.is_corrupt:
+            break
+        yield frame
+        produced += 1
+        if produced == len(targets):
+            return
+    if key is not None:
+        raise _SeekMissed
+    second = float(int(targets[produced]) * info.time_base - info.start)
+    reason = f" ({reasons[-1]})" if reasons else ""
+    raise OphclipError(
+        f"{info.path}: the frame at {second:.3f} s cannot be decoded{reason}",
+        remedy="the file is truncated or damaged: fetch it again",
+    )
+
+
+def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list[str]) -> Iterator[Any]:
+    import av
+
+    stream = container.streams[info.stream_index]
+    if not stream.codec_context.is_open:
+        stream.codec_context.thread_type = "AUTO"
+    if key is not None:
+        container.seek(key, stream=stream, backward=True)
+    feeding = key is None
+    for packet in container.demux(stream):
+        if not feeding:
+            feeding = packet.pts == key and packet.is_keyframe
+            if not feeding and _is_past(packet, key):
+                raise _SeekMissed
+        if feeding:
+            try:
+                yield from packet.decode()
+            except av.FFmpegError as error:
+                reasons.append(error.strerror or str(error))
+
+
+def _is_past(packet: Any, key: int | None) -> bool:
+    return packet.size == 0 or (key is not None and packet.dts is not None and packet.dts > key)
