@@ -1,1 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Encoders by name, the dual encoder that pretraining trains, and its files."""
+
+from ophclip.models.dual_encoder import DualEncoder, ModelConfig, build_model, load_model, save_model
+from ophclip.models.encoders import ModuleEncoder, load_encoder
+
+__all__ = [
+    "DualEncoder",
+    "ModelConfig",
+    "ModuleEncoder",
+    "build_model",
+    "load_encoder",
+    "load_model",
+    "save_model",
+]

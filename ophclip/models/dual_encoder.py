@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One visual and one text tower that share a space; both levels of the method use the same pair."""
+
+from __future__ import annotations
+
+import math
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from ophclip.config import load_config, to_toml
+from ophclip.errors import DamageError, UsageError
+from ophclip.video.geometry import Geometry
+
+MAX_LOG_SCALE = math.log(100)  # CLIP's clamp
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What is needed to build a dual encoder; kept beside its weights as `model.toml`."""
+
+    vision: str = "tiny"
+    """Built-in "tiny", or a transformers model by name or folder."""
+    text: str = "tiny"
+    """Built-in "tiny", or a transformers model by name or folder."""
+    dim: int = 768
+    """Length of the joint embedding."""
+    image_size: int = 96
+    """Side of the square frames that the visual tower reads, in pixels."""
+    trains_vision: bool = True
+    """True: frames are encoded here. False: features of the frozen tower `vision` are read from a cache."""
+    temperature: float = 0.1
+    """Of the contrastive losses; the first value if it is learned."""
+
+
+class TextTower(Protocol):
+    """Texts to `[n, dim]`."""
+
+    dim: int
+
+    def __call__(self, texts: Sequence[str], max_tokens: int) -> Tensor: ...
+
+
+class DualEncoder(nn.Module):
+    """Embeds frames, features of a frozen tower, and texts; embeddings are not normalised."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        vision = build_vision(config.vision)
+        self.vision = vision if config.trains_vision else None
+        self.image_projection = nn.Linear(int(cast(int, vision.dim)), config.dim)
+        self.text = build_text(config.text)
+        text_dim = int(cast(TextTower, self.text).dim)
+        # The lineage projects the image into the text space and leaves the text as it is.
+        self.text_projection: nn.Module = (
+            nn.Identity() if text_dim == config.dim else nn.Linear(text_dim, config.dim)
+        )
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
+
+    @property
+    def dim(self) -> int:
+        """Length of the joint embedding."""
+        return self.config.dim
+
+    @property
+    def geometry(self) -> Geometry:
+        """How frames must be cut to be read by this model."""
+        return Geometry(self.config.image_size, self.config.image_size, "crop")
+
+    @property
+    def scale(self) -> Tensor:
+        """The inverse temperature, clamped at 100."""
+        return torch.exp(self.log_scale.clamp(max=MAX_LOG_SCALE))
+
+    def embed_frames(self, frames: Tensor) -> Tensor:
+        """Embed frames `[..., H, W, 3]`, uint8 or float in [0, 1], as `[..., D]`."""
+        if self.vision is None:
+            raise UsageError(
+                f"this model reads features of {self.config.vision!r}, not frames",
+                remedy="encode the frames with that tower first (load_encoder does)",
+            )
+        features = self.vision(frames.flatten(0, -4))
+        return self.embed_features(features).reshape(*frames.shape[:-3], self.dim)
+
+    def embed_features(self, features: Tensor) -> Tensor:
+        """Embed features `[..., F]` of the visual tower as `[..., D]`."""
+        return cast(Tensor, self.image_projection(features))
+
+    def embed_text(self, texts: Sequence[str], max_tokens: int = 77) -> Tensor:
+        """Embed `texts` as `[n, D]`, reading at most `max_tokens` tokens of each."""
+        return cast(Tensor, self.text_projection(cast(TextTower, self.text)(texts, max_tokens)))
+
+
+def build_vision(name: str) -> nn.Module:
+    """Build the visual tower of that name: frames `[N, H, W, 3]` to `[N, dim]`."""
+    if name == "tiny":
+        from ophclip.models.tiny import TinyVision
+
+        return TinyVision()
+    from ophclip.models.pretrained import PretrainedVision
+
+    return PretrainedVision(name)
+
+
+def build_text(name: str) -> nn.Module:
+    """Build the text tower of that name."""
+    if name == "tiny":
+        from ophclip.models.tiny import TinyText
+
+        return TinyText()
+    from ophclip.models.pretrained import PretrainedText
+
+    return PretrainedText(name)
+
+
+def build_model(config: ModelConfig, *, seed: int = 0) -> DualEncoder:
+    """Build a dual encoder; the layers that are not pretrained depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DualEncoder(config)
+
+
+def save_model(model: DualEncoder, folder: Path) -> None:
+    """Write `model.toml` and `model.safetensors` into a run folder, each atomically, weights last."""
+    from safetensors.torch import save
+
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    _replace(folder / "model.toml", to_toml(model.config).encode())
+    _replace(folder / "model.safetensors", save(weights))
+
+
+def load_model(run: Path, device: str = "cpu") -> DualEncoder:
+    """Load the model of a run folder, in evaluation mode.
+
+    Raises:
+        UsageError: the folder holds no finished run.
+        DamageError: the weights cannot be read or do not fit the model.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    weights = run / "model.safetensors"
+    if not weights.is_file():
+        raise UsageError(f"{run} is not a run: it has no model.safetensors", remedy="pass a pretrain output")
+    model = build_model(load_config(ModelConfig, run / "model.toml"))
+    try:
+        model.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise DamageError(
+            f"{weights} cannot be loaded: {error}", remedy="resume the run from a checkpoint with --resume"
+        ) from error
+    return model.to(device).eval()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Random views of clips: one rotation, zoom, shift, flip and colour for all frames of a clip."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MAX_ROTATION = math.pi / 6
+ZOOM = (0.7, 1.05)  # share of the frame's side that stays in view
+MAX_SHIFT = 0.12
+GAIN = 0.3  # of each colour channel, and of the contrast
+BIAS = 0.12
+
+
+def augment_clips(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    """Return a random view of uint8 clips `[B, T, H, W, 3]` as float in [0, 1], of the same shape."""
+    num_clips, num_frames = frames.shape[:2]
+    pixels = frames.flatten(0, 1).permute(0, 3, 1, 2).float() / 255
+    grid = F.affine_grid(
+        _affine(num_clips, rng).repeat_interleave(num_frames, dim=0), list(pixels.shape), align_corners=False
+    )
+    pixels = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    gain = torch.from_numpy(rng.uniform(1 - GAIN, 1 + GAIN, (num_clips, 3, 1, 1)).astype(np.float32))
+    bias = torch.from_numpy(rng.uniform(-BIAS, BIAS, (num_clips, 3, 1, 1)).astype(np.float32))
+    gain, bias = (value.repeat_interleave(num_frames, dim=0) for value in (gain, bias))
+    pixels = ((pixels - 0.5) * gain + 0.5 + bias).clamp_(0, 1)
+    return pixels.permute(0, 2, 3, 1).unflatten(0, (num_clips, num_frames))  # type: ignore[no-untyped-call, no-any-return]
+
+
+def _affine(count: int, rng: np.random.Generator) -> Tensor:
+    angle = rng.uniform(-MAX_ROTATION, MAX_ROTATION, count)
+    zoom = rng.uniform(*ZOOM, count)
+    flip = rng.choice([-1.0, 1.0], count)
+    shift = rng.uniform(-MAX_SHIFT, MAX_SHIFT, (count, 2))
+    matrix = np.empty((count, 2, 3), dtype=np.float32)
+    matrix[:, 0, 0], matrix[:, 0, 1] = flip * zoom * np.cos(angle), -zoom * np.sin(angle)
+    matrix[:, 1, 0], matrix[:, 1, 1] = flip * zoom * np.sin(angle), zoom * np.cos(angle)
+    matrix[:, :, 2] = shift
+    return torch.from_numpy(matrix)
