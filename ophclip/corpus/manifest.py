@@ -23,7 +23,7 @@ KINDS = ("narrated", "silent")
 VIDEO_COLUMNS = ("video_id", "path", "kind", "title", "title_structured", "split")
 CLIP_COLUMNS = ("clip_id", "video_id", "start_s", "end_s", "text")
 LINEAGE_COLUMNS = ("start", "end", "text")
-MAX_ID_BYTES = 200  # an id names folders in the cache; file systems end at 255 bytes
+MAX_ID_BYTES = 200  # an id names files and folders; file systems end at 255 bytes
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
