@@ -11,6 +11,12 @@
 
 namespace ophclip::cuda {
 
+#define OPHCLIP_RETURN_IF_ERROR(expression) \
+  do {                                      \
+    const Status status_ = (expression);    \
+    if (!status_.ok()) return status_;      \
+  } while (false)
+
 inline Status check(cudaError_t error, const char* what) {
   Status status;
   if (error == cudaSuccess) return status;
@@ -28,28 +34,35 @@ Status invalid(const char* format, Values... values) {
   return status;
 }
 
-// Queues `kernel` on a one-dimensional grid; an empty grid is a success.
-template <typename... Parameters, typename... Arguments>
+template <typename T>
+struct Exactly {
+  using Type = T;
+};
+
+// Queues `kernel` on a one-dimensional grid; arguments convert to its parameters. An empty grid is a success.
+template <typename... Parameters>
 Status launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads,
-              size_t shared_bytes, void* stream, Arguments... arguments) {
+              size_t shared_bytes, void* stream, typename Exactly<Parameters>::Type... arguments) {
   if (blocks <= 0) return {};
-  if (blocks > 0x7fffffff)
+  if (blocks > 0x7fffffff) {
     return invalid("%s: %lld blocks exceed the grid limit", name, static_cast<long long>(blocks));
+  }
 #ifdef OPHCLIP_EMULATE
   (void)stream;
   emulation::launch(dim3(static_cast<unsigned>(blocks)), threads, shared_bytes,
                     [=] { kernel(arguments...); });
   return {};
 #else
+  const void* const function = reinterpret_cast<const void*>(kernel);
   if (shared_bytes > (48 << 10)) {
-    const cudaError_t raised =
-        cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel),
-                             cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared_bytes));
-    if (raised != cudaSuccess) return check(raised, name);
+    OPHCLIP_RETURN_IF_ERROR(check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                       static_cast<int>(shared_bytes)),
+                                  name));
   }
-  kernel<<<static_cast<unsigned>(blocks), threads, shared_bytes, static_cast<cudaStream_t>(stream)> > >(
-      arguments...);
-  return check(cudaGetLastError(), name);
+  void* addresses[] = {const_cast<void*>(static_cast<const void*>(&arguments))...};
+  return check(cudaLaunchKernel(function, dim3(static_cast<unsigned>(blocks)), dim3(threads), addresses,
+                                shared_bytes, static_cast<cudaStream_t>(stream)),
+               name);
 #endif
 }
 
@@ -73,11 +86,5 @@ class Carver {
 };
 
 inline int64_t ceil_div(int64_t value, int64_t unit) { return (value + unit - 1) / unit; }
-
-#define OPHCLIP_RETURN_IF_ERROR(expression) \
-  do {                                      \
-    const Status status_ = (expression);    \
-    if (!status_.ok()) return status_;      \
-  } while (false)
 
 }  // namespace ophclip::cuda
