@@ -5,16 +5,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ophclip.corpus.simulate.grammar import chance, expand, pick
+from ophclip.corpus.simulate.procedures import Segment, Timeline
 from ophclip.corpus.simulate.slips import mishear, punctuate, slur
 from ophclip.corpus.simulate.speech import load_speech
-
-if TYPE_CHECKING:
-    from ophclip.corpus.simulate.procedures import Segment, Timeline
 
 IDLE = "idle"
 LAG_STD_S = 0.8  # how far what is said runs ahead of, or behind, what is seen
@@ -39,10 +36,10 @@ class Narration:
 def draw_narration(rng: np.random.Generator, timeline: Timeline) -> list[Narration]:
     """Draw what is said over a video: utterances of 2 to 6 s in order, with pauses between them.
 
-    Utterances do not overlap and stay inside the timeline; only the last may be shorter. The same `rng`
-    state gives the same narration. A timeline of a second or more has at least one utterance.
+    Utterances do not overlap and stay inside the video; only the last may be shorter. The same `rng`
+    state gives the same narration. A video of a second or more has at least one utterance.
     """
-    total_s = timeline.segments[-1].end_s if timeline.segments else 0.0
+    total_s = timeline.seconds
     narrations: list[Narration] = []
     start_s = float(rng.uniform(0, min(1.5, total_s / 4)))
     while start_s < total_s:
