@@ -50,11 +50,11 @@ def on_topic(count: int) -> tuple[list[str], list[str]]:
     return sentences, phases
 
 
-def test_every_phase_and_instrument_of_the_vocabulary_has_words() -> None:
+def test_every_procedure_phase_and_instrument_of_the_vocabulary_has_words() -> None:
     speech = load_speech()
     assert set(speech.phases) == set(speech.phase_names) == set(PHASE_KEYS)
-    assert set(INSTRUMENT_KEYS) <= set(speech.instrument_names)
-    assert set(INSTRUMENT_KEYS) <= set(speech.instrument_actions)
+    assert set(speech.instrument_names) == set(speech.instrument_actions) == set(INSTRUMENT_KEYS)
+    assert set(speech.procedure_names) == {term.key for term in PROCEDURES}
 
 
 def test_the_same_seed_says_the_same_and_another_seed_does_not() -> None:

@@ -17,6 +17,7 @@ class Speech:
 
     talk: dict[str, Lines]
     openings: dict[str, Lines]
+    procedure_names: dict[str, Lines]
     phase_names: dict[str, Lines]
     instrument_names: dict[str, Lines]
     instrument_actions: dict[str, Lines]

@@ -10,6 +10,7 @@ import numpy as np
 
 from ophclip.corpus.simulate.grammar import chance, expand, pick
 from ophclip.corpus.simulate.procedures import Timeline
+from ophclip.corpus.simulate.speech import load_speech
 from ophclip.corpus.simulate.vocabulary import INSTRUMENTS, PHASES, PROCEDURES
 
 PARTIAL_PROBABILITY = 0.3  # of a structured title that leaves out what is short or seldom seen
@@ -28,7 +29,7 @@ _RULES: dict[str, tuple[str, ...]] = {
 _NAMED: tuple[str, ...] = (
     "{<case>|}{<quality> |}<procedure>{ - <surgeon>|}{ <tag>|}",
     "<procedure>: <phase>{, <quality>|}{ <tag>|}",
-    "{How I do|Tips for|Mastering} <phase> in <procedure>{ | <surgeon>|}",
+    "{How I do|Tips for|Mastering} <phase> in <procedure>{, by <surgeon>|}",
     "<procedure> {surgery video|full video|unedited|in five minutes}{ <tag>|}{ <tag>|}",
     "{<case>|}<procedure> {in a small pupil|in a diabetic eye|in an only eye|after trauma}{ - <surgeon>|}",
 )
@@ -61,18 +62,22 @@ def _raw_title(rng: np.random.Generator, timeline: Timeline) -> str:
     spans = _spans(timeline)
     weights = np.array([spans[phase] for phase in phases])
     phase = phases[int(rng.choice(len(phases), p=weights / weights.sum()))] if phases else ""
-    template = template.replace("<procedure>", _NAMES[timeline.procedure])
-    title = expand(rng, template.replace("<phase>", _NAMES.get(phase, "")), _RULES)
+    speech = load_speech()
+    names = (_NAMES[timeline.procedure], *speech.procedure_names[timeline.procedure])
+    rules = {**_RULES, "procedure": names, "phase": speech.phase_names.get(phase, ("",))}
+    title = _styled(rng, expand(rng, template, rules))
+    return f"{title} {pick(rng, _EMOJIS)}" if chance(rng, 0.06) else title
+
+
+def _styled(rng: np.random.Generator, title: str) -> str:
     style = rng.random()
     if style < 0.12:
-        title = title.upper()
-    elif style < 0.24:
-        title = title.lower()
-    elif style < 0.5:
-        title = " ".join(word[:1].upper() + word[1:] for word in title.split())
-    else:
-        title = title[:1].upper() + title[1:]
-    return f"{title} {pick(rng, _EMOJIS)}" if chance(rng, 0.06) else title
+        return title.upper()
+    if style < 0.24:
+        return title.lower()
+    if style < 0.5:
+        return " ".join(word[:1].upper() + word[1:] for word in title.split())
+    return title[:1].upper() + title[1:]
 
 
 def _structured_title(rng: np.random.Generator, timeline: Timeline) -> str:
