@@ -41,13 +41,9 @@ class Timeline:
     """A video's course: segments in order, without holes, and what was over before it began."""
 
     procedure: str
+    seconds: float
     segments: Sequence[Segment]
     done_before: Sequence[str] = ()  # phases that left their marks before the first frame
-
-    @property
-    def seconds(self) -> float:
-        """Return the length of the video."""
-        return self.segments[-1].end_s if self.segments else 0.0
 
 
 def draw_timeline(rng: np.random.Generator, procedure: str, seconds: float) -> Timeline:
@@ -72,6 +68,7 @@ def draw_timeline(rng: np.random.Generator, procedure: str, seconds: float) -> T
     spans = _spans(rng, shown, seconds)
     return Timeline(
         procedure,
+        float(seconds),
         tuple(_segment(rng, step, start_s, end_s) for step, start_s, end_s in spans),
         tuple(dict.fromkeys(step.phase for step in script[:first])),
     )
