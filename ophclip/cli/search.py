@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--device", default="cpu", show_default=True)
 @json_option
 @quiet_option
-def search(run: Path, text: str, k: int, decoder: str, device: str, as_json: bool) -> None:
+def search(run: Path, text: str, k: int, decoder: Any, device: str, as_json: bool) -> None:
     """Find the moments of RUN's silent videos that match TEXT."""
     from ophclip.explorer.search import search as find
 

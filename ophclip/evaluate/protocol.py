@@ -21,6 +21,7 @@ from ophclip.evaluate.prompts import PromptFile, Variant, load_prompts
 from ophclip.evaluate.scores import VideoPrediction, instrument_scores, num_unscored, phase_scores
 from ophclip.evaluate.zero_shot import class_probabilities, embed_classes, presence_scores
 from ophclip.models import DualEncoder, load_encoder, load_model
+from ophclip.video import Decoder
 
 PROTOCOL = "zero-shot/frame/1"
 ROUNDED = 6  # decimals of a published number: more would differ between machines
@@ -61,7 +62,7 @@ def evaluate(
     prompts: str | None = None,
     variant: Variant = "all",
     keep_background: bool = False,
-    decoder: str = "auto",
+    decoder: Decoder = "auto",
     device: str = "cpu",
 ) -> Results:
     """Evaluate a run zero-shot and write metrics.json, predictions.npz, plots and report.html.
@@ -88,7 +89,7 @@ def evaluate(
     return results
 
 
-def _embed(run: Path, data: Dataset, out: Path, decoder: str, device: str) -> FeatureCache:
+def _embed(run: Path, data: Dataset, out: Path, decoder: Decoder, device: str) -> FeatureCache:
     inputs = [CacheInput(item.video_id, item.path) for item in data.items]
     store = out / "features.zarr"
     encoder = load_encoder(str(run), device)

@@ -52,10 +52,11 @@ def render_report(
         ]
     if "instrument" in numbers:
         drawn = min(len(predictions), plots.MAX_TIMELINES)
+        rule = escape(numbers["instrument"]["fpr_rule"])
         body += [
             "<h2>Instrument recognition</h2>",
             _table(numbers["instrument"]),
-            f'<p class="note">An instrument counts as present by the rule: {numbers["instrument"]["fpr_rule"]}.</p>',
+            f'<p class="note">An instrument counts as present by the rule: {rule}.</p>',
             _figure(
                 figures["instrument_classes"], "Average precision of each instrument; the line is chance."
             ),
@@ -112,7 +113,8 @@ def _head(numbers: dict[str, Any], data: Dataset) -> str:
     notes = "; ".join(numbers["notes"])
     return (
         f"<h1>Zero-shot evaluation on {escape(data.name)}</h1>"
-        f'<p class="lead">{numbers["videos"]} videos, {numbers["frames"]} frames, {numbers["fps"]:g} a second; '
+        f'<p class="lead">{numbers["videos"]} videos, {numbers["frames"]} frames, '
+        f"{numbers['fps']:g} a second; "
         f"nothing was trained on these videos; {escape(notes)}.</p>"
         f'<ul class="headline">{"".join(cards)}</ul>'
     )

@@ -17,6 +17,7 @@ from ophclip.corpus import Video, read_corpus
 from ophclip.errors import UsageError
 from ophclip.models import load_encoder, load_model
 from ophclip.ops import topk
+from ophclip.video import Decoder
 
 MOMENTS_FPS = 1.0
 MIN_GAP_S = 5.0  # two moments of one video are at least this far apart
@@ -37,7 +38,9 @@ class Moment:
         return asdict(self)
 
 
-def search(run: Path, text: str, k: int = 10, *, decoder: str = "auto", device: str = "cpu") -> list[Moment]:
+def search(
+    run: Path, text: str, k: int = 10, *, decoder: Decoder = "auto", device: str = "cpu"
+) -> list[Moment]:
     """Find the `k` moments of the run's silent training videos that match `text` best.
 
     The videos are embedded once, at one frame a second, into `run/moments.zarr`. Moments of one video lie
@@ -84,7 +87,7 @@ def _corpus_of(run: Path) -> Path:
         ) from error
 
 
-def _embed(run: Path, videos: list[Video], decoder: str, device: str) -> FeatureCache:
+def _embed(run: Path, videos: list[Video], decoder: Decoder, device: str) -> FeatureCache:
     inputs = [CacheInput(video.video_id, video.path) for video in videos]
     store = run / "moments.zarr"
     build_cache(inputs, store, encoder=load_encoder(str(run), device), fps=MOMENTS_FPS, decoder=decoder)

@@ -65,7 +65,7 @@ class PretrainedText(nn.Module):
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name, local_files_only=True)
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"text model {name!r} has no tokenizer here: {_first_line(error)}",
+                f"text model {name!r} has no tokenizer on this machine",
                 remedy="put the tokenizer's files into the same folder",
             ) from error
         self.dim = int(self.model.config.hidden_size)
@@ -89,10 +89,6 @@ def _load_model(name: str) -> Any:
         return AutoModel.from_pretrained(name, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise UsageError(
-            f"encoder {name!r} is not on this machine: {_first_line(error)}",
+            f"encoder {name!r} is not on this machine, or not a transformers model",
             remedy="use 'tiny', a folder with a transformers model, a run folder, or fetch the model first",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -256,16 +256,16 @@ def _check_complete(path: Path, container: Any, stream: Any, packets: _Packets) 
         raise _truncated(path, "the last frame is cut")
     if names == "mpegts" or not container.duration or not packets.pts:
         return
-    declared_s = container.duration / 1e6
-    start_s = (container.start_time or 0) / 1e6
-    video_end_s = float(max(packets.pts) * stream.time_base) - start_s
-    if declared_s - video_end_s > TRUNCATION_TOLERANCE_S:
-        end_s = max(video_end_s, _end_of_other_streams_s(container) - start_s)
+    # Matroska counts its duration from zero, MP4 from the start: the later of the two ends is the fair one.
+    declared_s = container.duration / 1e6 + min(0.0, (container.start_time or 0) / 1e6)
+    end_s = float(max(packets.pts) * stream.time_base)
+    if declared_s - end_s > TRUNCATION_TOLERANCE_S:
+        end_s = max(end_s, _end_of_all_streams_s(container))
         if declared_s - end_s > TRUNCATION_TOLERANCE_S:
             raise _truncated(path, f"{end_s:.2f} of {declared_s:.2f} s")
 
 
-def _end_of_other_streams_s(container: Any) -> float:
+def _end_of_all_streams_s(container: Any) -> float:
     container.seek(container.start_time or 0)
     ends = (
         float((packet.pts + (packet.duration or 0)) * packet.time_base)

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal: one append-only file a writer; a video is committed when its line is whole and on disk."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ophclip.cache.crash import crash_point, crashes_at
+from ophclip.cache.layout import JOURNAL
+from ophclip.errors import DamageError
+
+COMMITS, FAILURES = "commits", "failed"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One committed video: enough to map its rows without reading its metadata."""
+
+    video_id: str
+    folder: str
+    shape: tuple[int, ...]
+    source_path: str
+    source_size: int  # bytes
+    source_mtime_ns: int
+    source_sha256: str
+
+
+class JournalWriter:
+    """Appends to the journal files of one writer, which no other writer touches.
+
+    While it is open it holds a lock on its own file, which tells others that its temporary folders are live.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self.name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._folder = cache / JOURNAL
+        self._folder.mkdir(exist_ok=True)
+        self._commits = os.open(self._path(COMMITS), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+        fcntl.flock(self._commits, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fsync_folder(self._folder)
+        fsync_folder(cache)
+
+    def commit(self, commit: Commit) -> None:
+        """Make a video visible to readers; on return the line is on disk."""
+        self._append(self._commits, asdict(commit))
+
+    def revoke(self, video_id: str) -> None:
+        """Make a committed video invisible, before its folder is replaced."""
+        self._append(self._commits, {"video_id": video_id, "revoked": True})
+
+    def fail(self, video_id: str, reason: str) -> None:
+        """Record why a video could not be stored."""
+        descriptor = os.open(self._path(FAILURES), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
+        try:
+            self._append(descriptor, {"video_id": video_id, "reason": reason})
+        finally:
+            os.close(descriptor)
+
+    def close(self) -> None:
+        """Release the files; one that nothing was written to is removed."""
+        if os.fstat(self._commits).st_size == 0:
+            self._path(COMMITS).unlink(missing_ok=True)
+        os.close(self._commits)
+
+    def _path(self, kind: str) -> Path:
+        return self._folder / f"{kind}-{self.name}.jsonl"
+
+    @staticmethod
+    def _append(descriptor: int, entry: dict[str, Any]) -> None:
+        line = json.dumps(entry | {"time_ns": time.time_ns()}, separators=(",", ":")).encode() + b"\n"
+        if crashes_at("torn-journal"):
+            _write(descriptor, line[: len(line) // 2])
+            crash_point("torn-journal")
+        end = os.fstat(descriptor).st_size
+        try:
+            _write(descriptor, line)
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, end)  # half a line must not be glued to the next one
+            raise
+
+
+def read_commits(cache: Path) -> dict[str, Commit]:
+    """Return the committed videos by id, sorted by id.
+
+    A torn last line, which a power cut leaves, is no commit.
+
+    Raises:
+        DamageError: another line cannot be read.
+    """
+    commits: dict[str, Commit] = {}
+    for entry in _read_entries(cache, COMMITS):
+        if entry.get("revoked"):
+            commits.pop(entry["video_id"], None)
+        else:
+            commits[entry["video_id"]] = Commit(**(entry | {"shape": tuple(entry["shape"])}))
+    return dict(sorted(commits.items()))
+
+
+def read_failures(cache: Path) -> dict[str, str]:
+    """Return the reasons of the videos that failed and were not committed since, by id."""
+    committed = read_commits(cache)
+    return {
+        entry["video_id"]: entry["reason"]
+        for entry in _read_entries(cache, FAILURES)
+        if entry["video_id"] not in committed
+    }
+
+
+def is_live(cache: Path, writer: str) -> bool:
+    """Return whether the writer of that name still runs: whether it holds its lock."""
+    path = cache / JOURNAL / f"{COMMITS}-{writer}.jsonl"
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def fsync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk: a rename or a new file survives a power cut only after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_entries(cache: Path, kind: str) -> list[dict[str, Any]]:
+    paths = sorted((cache / JOURNAL).glob(f"{kind}-*.jsonl"))
+    entries = [entry for path in paths for entry in _read_journal(path)]
+    return sorted(entries, key=lambda entry: entry.pop("time_ns"))  # across writers, the last word counts
+
+
+def _read_journal(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    lines = text.split(b"\n")[:-1]  # what follows the last newline was torn
+    entries = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entries.append(json.loads(line))
+        except ValueError as error:
+            if number == len(lines):  # a power cut can leave a block of zeros with the newline there
+                break
+            raise DamageError(
+                f"{path}:{number}: not a journal line", remedy="restore the journal, or build the cache again"
+            ) from error
+    return entries
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _host() -> str:
+    return "".join(letter for letter in socket.gethostname() if letter.isalnum())[:24] or "host"

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ophclip import console
+from ophclip.cli.options import json_option, quiet_option
+from ophclip.errors import EXIT_OK, EXIT_PARTIAL
+
+if TYPE_CHECKING:
+    from ophclip.cache import Encoder
+
+FEATURES_REMEDY = "the size of --stream features is the encoder's own; leave --size out"
+
+
+@click.group()
+def cache() -> None:
+    """Decode once, encode, store; resumable."""
+
+
+@cache.command()
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Cache to build or go on with.")
+@click.option(
+    "--encoder",
+    "encoder_name",
+    default="tiny",
+    show_default=True,
+    help="tiny, a run folder, or a transformers vision model by name or folder.",
+)
+@click.option("--fps", default=1.0, show_default=True, help="Frames stored a second.")
+@click.option(
+    "--stream",
+    type=click.Choice(["features", "frames"]),
+    default="features",
+    show_default=True,
+    help="Store encoder features, or the frames themselves to train encoders on.",
+)
+@click.option("--size", type=click.IntRange(min=8), help="Side of stored frames in pixels (--stream frames).")
+@click.option("--decoder", default="auto", show_default=True, type=click.Choice(["auto", "dali", "pyav"]))
+@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@json_option
+@quiet_option
+def build(
+    inputs: tuple[Path, ...],
+    out: Path,
+    encoder_name: str,
+    fps: float,
+    stream: str,
+    size: int | None,
+    decoder: str,
+    device: str,
+    as_json: bool,
+) -> int:
+    """Build a cache from corpora, folders and files; what is stored already is skipped."""
+    from ophclip.cache import build_cache, find_inputs
+
+    found = find_inputs(inputs)
+    encoder = _encoder(stream, encoder_name, size, device)
+    report = build_cache(found, out, encoder=encoder, fps=fps, decoder=decoder, device=device)  # type: ignore[arg-type]
+    if as_json:
+        console.emit_json(
+            {"out": str(out), "encoder": encoder.name, "fps": fps, "decoder": decoder, **report.as_dict()}
+        )
+    else:
+        console.emit(
+            f"{out}: {len(report.committed)} videos stored, {len(report.skipped)} were there already, "
+            f"{len(report.failed)} failed"
+        )
+        for video_id, reason in report.failed.items():
+            console.emit(f"failed: {video_id}: {reason}")
+    return EXIT_PARTIAL if report.failed else EXIT_OK
+
+
+@cache.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+@quiet_option
+def info(path: Path, as_json: bool) -> None:
+    """Say what a cache holds and how it was made."""
+    from ophclip.cache import open_cache
+    from ophclip.cache.journal import read_failures
+
+    store = open_cache(path)
+    num_frames = sum(store.num_frames(video_id) for video_id in store)
+    row_bytes = store.dtype.itemsize
+    for side in store.row_shape:
+        row_bytes *= side
+    facts = {
+        "path": str(path),
+        "videos": len(store),
+        "failed": len(read_failures(path)),
+        "frames": num_frames,
+        "hours": round(num_frames / store.provenance["fps"] / 3600, 4),
+        "bytes": num_frames * row_bytes,
+        **store.provenance,
+    }
+    if as_json:
+        console.emit_json(facts)
+    else:
+        console.emit_table(str(path), ["what", "value"], [[key, str(value)] for key, value in facts.items()])
+
+
+@cache.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@json_option
+@quiet_option
+def ls(path: Path, as_json: bool) -> None:
+    """List the videos of a cache, and those that failed."""
+    from ophclip.cache import open_cache
+    from ophclip.cache.journal import read_failures
+
+    store, failed = open_cache(path), read_failures(path)
+    frames = {video_id: store.num_frames(video_id) for video_id in store}
+    if as_json:
+        console.emit_json({"path": str(path), "videos": frames, "failed": failed})
+        return
+    rows = [[video_id, str(count), "stored"] for video_id, count in frames.items()]
+    rows += [[video_id, "-", f"failed: {reason}"] for video_id, reason in failed.items()]
+    console.emit_table(str(path), ["video", "frames", "state"], rows)
+
+
+def _encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:
+    if stream == "frames":
+        from ophclip.cache import FrameRows
+        from ophclip.video import Geometry
+
+        side = size or 224
+        return FrameRows(Geometry(side, side, "crop"))
+    if size is not None:
+        raise click.UsageError(FEATURES_REMEDY)
+    from ophclip.models import load_encoder
+
+    return load_encoder(name, device)
