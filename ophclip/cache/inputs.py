@@ -12,10 +12,8 @@ from pathlib import Path
 from ophclip.corpus import read_corpus
 from ophclip.errors import UsageError
 
-SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf")
-    + (".ogv", ".ts", ".vob", ".webm", ".wmv")
-)
+CONTAINERS = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
+SUFFIXES = frozenset(f".{name}" for name in CONTAINERS.split())
 
 
 @dataclass(frozen=True)
