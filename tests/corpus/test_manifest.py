@@ -255,6 +255,13 @@ def test_a_corpus_written_elsewhere_still_finds_its_files(tmp_path: Path) -> Non
     assert read_corpus(there).videos["a"].path == here / "videos" / "a.mp4"
 
 
+def test_a_corpus_folder_can_be_moved_with_its_files(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    write_corpus(read_corpus(corpus_folder(tmp_path / "before")), tmp_path / "before")
+    moved = (tmp_path / "before").rename(tmp_path / "after")
+    assert read_corpus(moved).videos["a"].path == moved / "videos" / "a.mp4"
+
+
 @pytest.mark.parametrize(
     ("video", "clips"),
     [

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from ophclip.corpus.simulate.grammar import expand
 from ophclip.corpus.simulate.narration import MAX_LAG_S, Narration, draw_narration, draw_sentence
-from ophclip.corpus.simulate.procedures import Segment, Timeline, Use
+from ophclip.corpus.simulate.procedures import Segment, Timeline, Use, draw_timeline
 from ophclip.corpus.simulate.slips import mishear, punctuate, slur
 from ophclip.corpus.simulate.speech import load_speech
 from ophclip.corpus.simulate.vocabulary import INSTRUMENTS, PHASES, PROCEDURES
@@ -87,6 +87,15 @@ def test_utterances_are_in_order_within_the_video_and_say_something(
         assert 1.98 <= before.end_s - before.start_s <= 6.02
 
 
+def test_every_drawn_operation_can_be_narrated() -> None:
+    rng = np.random.default_rng(2)
+    for term in PROCEDURES:
+        timeline = draw_timeline(rng, term.key, 30.0)
+        drawn = draw_narration(rng, timeline)
+        assert len(drawn) >= 2
+        assert drawn[-1].end_s <= 30.0
+
+
 def test_a_thousand_narrations_are_nearly_all_different() -> None:
     assert len({narration.text for narration in narrations(1000)}) > 900
 
@@ -114,7 +123,7 @@ def test_what_is_said_is_what_is_seen_within_the_lag() -> None:
 def test_some_narrations_are_off_topic_and_some_span_two_phases() -> None:
     texts = [narration.text.lower() for narration in narrations(600)]
     assert any("year old" in text for text in texts)
-    assert any(word in text for text in texts for word in ("after", "following", "once we have"))
+    assert any(words in text for text in texts for words in ("straight to", "proceed with", "finished and"))
 
 
 @pytest.mark.parametrize("template", ["{a|b|} <rule>", "{x {y|z}|w}", "<rule>, <rule>"])

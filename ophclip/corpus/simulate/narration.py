@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ophclip.corpus.simulate.grammar import chance, expand, pick
-from ophclip.corpus.simulate.procedures import Segment, Timeline
+from ophclip.corpus.simulate.procedures import IDLE, Segment, Timeline
 from ophclip.corpus.simulate.slips import mishear, punctuate, slur
 from ophclip.corpus.simulate.speech import load_speech
 
-IDLE = "idle"
 LAG_STD_S = 0.8  # how far what is said runs ahead of, or behind, what is seen
 MAX_LAG_S = 2.0
 ASIDE_PROBABILITY = 0.12

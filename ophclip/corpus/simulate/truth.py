@@ -8,16 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ophclip.corpus.simulate.procedures import Timeline
+from ophclip.corpus.simulate.procedures import IDLE, Timeline
 from ophclip.corpus.simulate.vocabulary import INSTRUMENTS, PHASES, PROCEDURES
 from ophclip.corpus.tables import Problems, Row, read_rows, write_rows
 from ophclip.errors import UsageError, did_you_mean
 
 COLUMNS = ("video_id", "second", "procedure", "phase", "instruments")
-IDLE = "idle"  # background: a legal phase of the file, but no class
 
 _PROCEDURE_KEYS = frozenset(term.key for term in PROCEDURES)
-_PHASE_KEYS = frozenset(term.key for term in PHASES) | {IDLE}
+_PHASE_KEYS = frozenset(term.key for term in PHASES) | {IDLE}  # idle is legal, but no class
 _INSTRUMENT_KEYS = frozenset(term.key for term in INSTRUMENTS)
 
 
