@@ -120,6 +120,18 @@ def test_what_is_said_is_what_is_seen_within_the_lag() -> None:
     assert others == 0
 
 
+def test_instruments_are_spoken_of_while_they_are_at_work() -> None:
+    uses = (Use("trephine", 0.0, 100.0), Use("vitrector", 100.0, 200.0))
+    timeline = Timeline(PROCEDURES[0].key, 200.0, (Segment("incision", 0.0, 200.0, uses),))
+    drawn = draw_narration(np.random.default_rng(6), timeline)
+    first = " ".join(part.text.lower() for part in drawn if part.end_s < 100 - MAX_LAG_S)
+    second = " ".join(part.text.lower() for part in drawn if part.start_s > 100 + MAX_LAG_S)
+    names = load_speech().instrument_names
+    for instrument, heard, silent in (("trephine", first, second), ("vitrector", second, first)):
+        assert any(name in heard for name in names[instrument])
+        assert not any(name in silent for name in names[instrument])
+
+
 def test_some_narrations_are_off_topic_and_some_span_two_phases() -> None:
     texts = [narration.text.lower() for narration in narrations(600)]
     assert any("year old" in text for text in texts)
