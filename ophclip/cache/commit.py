@@ -180,9 +180,9 @@ class CacheWriter:
 
     def _publish(self, temporary: Path, commit: Commit) -> None:
         final = self.path / VIDEOS / commit.folder
-        if commit.video_id in read_commits(self.path):
-            self._journal.revoke(commit.video_id)
-        if final.exists():  # of a revoked video, or of a process that died before its journal line
+        if final.exists():  # an older commit, or of a process that died before its journal line
+            if commit.video_id in read_commits(self.path):
+                self._journal.revoke(commit.video_id)
             final.rename(temporary.with_name(f"{temporary.name}.old"))
         try:
             temporary.rename(final)

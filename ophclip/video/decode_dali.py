@@ -142,7 +142,8 @@ def _pipeline(listing: Path, width: int, height: int, batch_size: int, device_id
     )
     with pipeline:
         # One sequence a frame: the reader keeps its place in the file between them.
-        video, _, number, time_s = fn.experimental.readers.video(
+        readers: Any = fn.experimental.readers  # its stub misses the extra outputs
+        video, _, number, time_s = readers.video(
             device="cpu" if device_id is None else "gpu",
             file_list=str(listing),
             file_list_format="frames",
