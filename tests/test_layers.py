@@ -16,7 +16,8 @@ import ophclip
 PACKAGE = Path(ophclip.__file__).parent
 
 LAYERS = [
-    {"errors", "config", "console", "_version"},
+    {"errors", "_version"},
+    {"config", "console"},
     {"ops"},
     {"video"},
     {"corpus"},
