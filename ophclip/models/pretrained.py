@@ -57,17 +57,9 @@ class PretrainedText(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        from transformers import AutoTokenizer
-
         model = _load_model(name)
         self.model = getattr(model, "text_model", model)
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise UsageError(
-                f"text model {name!r} has no tokenizer on this machine",
-                remedy="put the tokenizer's files into the same folder",
-            ) from error
+        self._tokenizer = _load_tokenizer(name)
         self.dim = int(self.model.config.hidden_size)
 
     def forward(self, texts: Sequence[str], max_tokens: int) -> Tensor:
@@ -92,3 +84,19 @@ def _load_model(name: str) -> Any:
             f"encoder {name!r} is not on this machine, or not a transformers model",
             remedy="use 'tiny', a folder with a transformers model, a run folder, or fetch the model first",
         ) from error
+
+
+def _load_tokenizer(name: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError):
+        tokenizer = None
+    # Without its files, transformers makes a tokenizer that knows the special tokens only.
+    if tokenizer is None or len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise UsageError(
+            f"text model {name!r} has no tokenizer on this machine",
+            remedy="put the tokenizer's files into the same folder",
+        )
+    return tokenizer
