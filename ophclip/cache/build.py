@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ophclip import console
 from ophclip._version import __version__
@@ -17,24 +20,38 @@ from ophclip.cache.commit import CacheWriter, StorageError
 from ophclip.cache.encoder import Encoder
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.layout import VideoAttributes
-from ophclip.errors import OphclipError
-from ophclip.video import Decoder, FrameSource, SamplingPlan, VideoInfo, open_source, plan_sampling, probe
+from ophclip.errors import OphclipError, UsageError
+from ophclip.video import (
+    BATCH_SIZE,
+    Decoder,
+    FrameSource,
+    SamplingPlan,
+    VideoInfo,
+    check_fps,
+    open_source,
+    plan_sampling,
+    probe,
+)
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
+
+Item = TypeVar("Item")
 
 HASH_BLOCK = 1 << 20
 
 
 @dataclass
 class BuildReport:
-    """What a build did with each video; `failed` holds the reasons."""
+    """What a build did with each video; `failed` holds the reasons, `decoder` what decoded them."""
 
     committed: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     num_frames: int = 0
     seconds: float = 0.0
+    decoder: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as plain JSON types."""
@@ -50,32 +67,60 @@ def build_cache(
     fps: float | Fraction,
     decoder: Decoder = "auto",
     device: str = "cpu",
+    batch_size: int = BATCH_SIZE,
 ) -> BuildReport:
     """Store one row a sampled frame of every input; videos that are already stored are skipped.
 
-    A video that cannot be read is recorded with its reason and the build goes on.
+    Frames go to the encoder in batches of at most `batch_size`. A video whose file has changed since is
+    stored anew. A video that cannot be read is recorded with its reason and the build goes on.
 
     Raises:
         UsageError: `out` holds rows of another encoder, rate, geometry or decoder.
         StorageError: `out` cannot be written; nothing is half-stored.
     """
+    source = open_source(decoder, geometry=encoder.geometry, device=device, batch_size=batch_size)
+    report = BuildReport(decoder=source.name)
+    provenance = provenance_of(
+        encoder, fps=float(check_fps(fps)), decoder=source.name, decoder_version=source.version
+    )
+    _check_ids(inputs)
+    with CacheWriter(out, provenance) as writer:
+        for item in each_with_progress(inputs, report):
+            with failures_recorded(item.video_id, writer, report):
+                if _is_current(item, writer):
+                    report.skipped.append(item.video_id)
+                else:
+                    report.num_frames += _build_one(item, writer, encoder, fps, source)
+                    report.committed.append(item.video_id)
+    return report
+
+
+def each_with_progress(items: Sequence[Item], report: BuildReport) -> Iterator[Item]:
+    """Yield the items, showing how many are done, the frames a second and the time left."""
     start = time.perf_counter()
-    source = open_source(decoder, geometry=encoder.geometry, device=device)
-    report = BuildReport()
-    with (
-        CacheWriter(out, provenance_of(encoder, fps, source)) as writer,
-        console.progress("cache", len(inputs), "videos") as progress,
-    ):
-        for item in inputs:
-            _build_one(item, writer, encoder, fps, source, report)
+    with console.progress("cache", len(items), "videos") as progress:
+        for item in items:
+            yield item
             report.seconds = time.perf_counter() - start
             failed = f", {len(report.failed)} failed" if report.failed else ""
             progress.note(f"{report.num_frames / report.seconds:,.0f} frames/s{failed}")
             progress.advance()
-    return report
 
 
-def provenance_of(encoder: Encoder, fps: float | Fraction, source: FrameSource) -> dict[str, Any]:
+@contextmanager
+def failures_recorded(video_id: str, writer: CacheWriter, report: BuildReport) -> Iterator[None]:
+    """Record the failure of one video and go on; what would fail for every video passes through."""
+    try:
+        yield
+    except (StorageError, UsageError):
+        raise
+    except (OphclipError, OSError) as error:
+        reason = error.message if isinstance(error, OphclipError) else str(error)
+        writer.fail(video_id, reason)
+        report.failed[video_id] = reason
+
+
+def provenance_of(encoder: Encoder, *, fps: float, decoder: str, decoder_version: str) -> dict[str, Any]:
     """Return what a cache is keyed by; `versions` are recorded, but may differ."""
     return {
         "encoder": encoder.name,
@@ -83,43 +128,34 @@ def provenance_of(encoder: Encoder, fps: float | Fraction, source: FrameSource) 
         "row_shape": list(encoder.row_shape),
         "dtype": encoder.dtype,
         "geometry": str(encoder.geometry),
-        "fps": float(fps),
-        "decoder": source.name,
-        "versions": {"ophclip": __version__, "decoder": source.version},
+        "fps": fps,
+        "decoder": decoder,
+        "versions": {"ophclip": __version__, "decoder": decoder_version},
     }
 
 
+def _check_ids(inputs: Sequence[CacheInput]) -> None:
+    uses = Counter(item.video_id for item in inputs)
+    shared = next((video_id for video_id, count in uses.items() if count > 1), None)
+    if shared is not None:
+        raise UsageError(f"video id {shared!r} names {uses[shared]} inputs", remedy="give each its own id")
+
+
 def _build_one(
-    item: CacheInput,
-    writer: CacheWriter,
-    encoder: Encoder,
-    fps: float | Fraction,
-    source: FrameSource,
-    report: BuildReport,
-) -> None:
-    try:
-        if _is_current(item, writer):
-            report.skipped.append(item.video_id)
-            return
-        info = probe(item.path)
-        plan = plan_sampling(info, fps)
-        stat = item.path.stat()
-        count = writer.store(
-            item.video_id,
-            _encoded(source, info, plan, encoder),
-            _attributes(item, info, plan, source, stat.st_size),
-            source_path=str(item.path.resolve()),
-            source_mtime_ns=stat.st_mtime_ns,
-        )
-    except StorageError:
-        raise
-    except (OphclipError, OSError) as error:
-        reason = error.message if isinstance(error, OphclipError) else str(error)
-        writer.fail(item.video_id, reason)
-        report.failed[item.video_id] = reason
-        return
-    report.committed.append(item.video_id)
-    report.num_frames += count
+    item: CacheInput, writer: CacheWriter, encoder: Encoder, fps: float | Fraction, source: FrameSource
+) -> int:
+    stat = item.path.stat()
+    info = probe(item.path)
+    plan = plan_sampling(info, fps)
+    batches = _decoded(source, info, plan)
+    first = next(batches)  # says which decoder it is, which is stored beside the rows
+    return writer.store(
+        item.video_id,
+        (encoder(frames) for frames in chain((first,), batches)),
+        _attributes(item, info, plan, source, stat.st_size),
+        source_path=str(item.path.absolute()),
+        source_mtime_ns=stat.st_mtime_ns,
+    )
 
 
 def _is_current(item: CacheInput, writer: CacheWriter) -> bool:
@@ -132,11 +168,15 @@ def _is_current(item: CacheInput, writer: CacheWriter) -> bool:
     return stat.st_mtime_ns == commit.source_mtime_ns or _sha256(item.path) == commit.source_sha256
 
 
-def _encoded(
-    source: FrameSource, info: VideoInfo, plan: SamplingPlan, encoder: Encoder
-) -> Iterator[NDArray[Any]]:
-    for frames in source.read(info, plan):
-        yield encoder(frames)
+def _decoded(source: FrameSource, info: VideoInfo, plan: SamplingPlan) -> Iterator[NDArray[np.uint8]]:
+    try:
+        yield from source.read(info, plan)
+    except OphclipError:
+        raise
+    except Exception as error:  # whatever a hostile file provokes in a decoder ends that video alone
+        raise OphclipError(
+            f"{info.path}: decoding failed: {type(error).__name__}: {error}", remedy="leave this file out"
+        ) from error
 
 
 def _attributes(
@@ -148,7 +188,7 @@ def _attributes(
         "source_size": size,
         "source_sha256": _sha256(item.path),
         "data_sha256": "",  # known once the rows are written
-        "decoder": source.name,
+        "decoder": source.used,
         "time_base": str(info.time_base),
         "start": str(info.start),
         "pts": plan.pts.tolist(),

@@ -235,9 +235,20 @@ def _write_once(path: Path, data: bytes) -> None:
     try:
         _write_file(temporary, data)
         with suppress(FileExistsError):
-            os.link(temporary, path)
+            _link(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except (
+        OSError
+    ):  # some file systems have no links: two first writers at the same instant are not told apart
+        source.rename(target)
 
 
 def _write_file(path: Path, data: bytes) -> None:

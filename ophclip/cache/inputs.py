@@ -44,7 +44,7 @@ def find_inputs(paths: Sequence[Path]) -> list[CacheInput]:
             files.append(path)
         else:
             raise UsageError(f"{path} is neither a file nor a folder", remedy="check the path")
-    inputs = named + _with_ids(list(dict.fromkeys(file.resolve() for file in files)))
+    inputs = named + _with_ids(list(dict.fromkeys(file.absolute() for file in files)))
     if not inputs:
         raise UsageError(
             f"no videos in {', '.join(map(str, paths))}", remedy=f"looked for {' '.join(sorted(SUFFIXES))}"

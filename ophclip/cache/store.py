@@ -17,7 +17,7 @@ from ophclip.errors import DamageError, UsageError, did_you_mean
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MAX_OPEN = 512  # mapped videos; each holds a file descriptor
+MAX_OPEN = 256  # mapped videos; each holds a file descriptor
 
 
 def open_cache(path: str | Path) -> FeatureCache:
@@ -52,9 +52,9 @@ class FeatureCache:
     def refresh(self) -> None:
         """See what writers have committed since the cache was opened."""
         commits = read_commits(self.path)
-        for video_id in list(self._rows):
+        for video_id in {*self._rows, *self._times}:
             if commits.get(video_id) != self._commits.get(video_id):
-                self._rows.pop(video_id)
+                self._rows.pop(video_id, None)
                 self._times.pop(video_id, None)
         self._commits: dict[str, Commit] = commits
 
@@ -103,6 +103,14 @@ class FeatureCache:
             times.flags.writeable = False
         return _remember(self._times, video_id, times)
 
+    def source_path(self, video_id: str) -> Path:
+        """Return where the video file lay when its rows were stored."""
+        return Path(self._commit(video_id).source_path)
+
+    def source_mtime_ns(self, video_id: str) -> int:
+        """Return when the video file had last been changed, in nanoseconds since 1970."""
+        return self._commit(video_id).source_mtime_ns
+
     def attributes(self, video_id: str) -> dict[str, Any]:
         """Return what is stored beside the rows of a video (`layout.VideoAttributes`)."""
         folder = self.path / VIDEOS / self._commit(video_id).folder
@@ -113,7 +121,8 @@ class FeatureCache:
     ) -> NDArray[Any]:
         """Copy `length` rows from `starts[i]` on of each video into one array `[B, length, *row_shape]`.
 
-        Past the end of a video its last row is repeated. `out` is filled instead of a new array.
+        Past the end of a video its last row is repeated. `out` is filled instead of a new array; for a torch
+        tensor, which may be pinned, pass its `.numpy()`.
 
         Raises:
             UsageError: a video is not in the cache, a start lies outside it, or `out` does not fit.

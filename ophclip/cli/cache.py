@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -12,6 +12,7 @@ from ophclip.errors import EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
     from ophclip.cache import Encoder
+    from ophclip.video import Decoder
 
 FEATURES_REMEDY = "the size of --stream features is the encoder's own; leave --size out"
 
@@ -41,7 +42,16 @@ def cache() -> None:
 )
 @click.option("--size", type=click.IntRange(min=8), help="Side of stored frames in pixels (--stream frames).")
 @click.option("--decoder", default="auto", show_default=True, type=click.Choice(["auto", "dali", "pyav"]))
-@click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+@click.option(
+    "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu or cuda."
+)
+@click.option(
+    "--batch-size",
+    default=32,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Frames encoded at once.",
+)
 @json_option
 @quiet_option
 def build(
@@ -53,18 +63,26 @@ def build(
     size: int | None,
     decoder: str,
     device: str,
+    batch_size: int,
     as_json: bool,
 ) -> int:
     """Build a cache from corpora, folders and files; what is stored already is skipped."""
     from ophclip.cache import build_cache, find_inputs
 
     found = find_inputs(inputs)
+    device = _device(device)
     encoder = _encoder(stream, encoder_name, size, device)
-    report = build_cache(found, out, encoder=encoder, fps=fps, decoder=decoder, device=device)  # type: ignore[arg-type]
+    report = build_cache(
+        found,
+        out,
+        encoder=encoder,
+        fps=fps,
+        decoder=cast("Decoder", decoder),
+        device=device,
+        batch_size=batch_size,
+    )
     if as_json:
-        console.emit_json(
-            {"out": str(out), "encoder": encoder.name, "fps": fps, "decoder": decoder, **report.as_dict()}
-        )
+        console.emit_json({"out": str(out), "encoder": encoder.name, "fps": fps, **report.as_dict()})
     else:
         console.emit(
             f"{out}: {len(report.committed)} videos stored, {len(report.skipped)} were there already, "
@@ -121,6 +139,14 @@ def ls(path: Path, as_json: bool) -> None:
     rows = [[video_id, str(count), "stored"] for video_id, count in frames.items()]
     rows += [[video_id, "-", f"failed: {reason}"] for video_id, reason in failed.items()]
     console.emit_table(str(path), ["video", "frames", "state"], rows)
+
+
+def _device(device: str) -> str:
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:

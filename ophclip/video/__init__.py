@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a file to frames: container facts, which frame shows at which second, and decoding them."""
 
-from ophclip.video.decode import Decoder, FrameSource, open_source
+from ophclip.video.decode import BATCH_SIZE, Decoder, FrameSource, open_source
 from ophclip.video.encode import write_video
 from ophclip.video.geometry import Geometry
 from ophclip.video.probe import VideoInfo, probe
-from ophclip.video.sampling import SamplingPlan, plan_sampling
+from ophclip.video.sampling import SamplingPlan, check_fps, plan_sampling
 
 __all__ = [
+    "BATCH_SIZE",
     "Decoder",
     "FrameSource",
     "Geometry",
     "SamplingPlan",
     "VideoInfo",
+    "check_fps",
     "open_source",
     "plan_sampling",
     "probe",

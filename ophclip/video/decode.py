@@ -29,7 +29,7 @@ BATCH_SIZE = 32
 class FrameSource(Protocol):
     """Reads the planned frames of a video; `name` and `version` say what decodes them."""
 
-    used: str  # the decoder of the last video read
+    used: str  # the decoder of the last video read, and its version
 
     @property
     def name(self) -> str: ...
@@ -74,21 +74,21 @@ class DaliElsePyav:
 
     def __init__(self, dali: DaliSource, pyav: PyavSource) -> None:
         self._dali, self._pyav = dali, pyav
-        self.used = dali.name
+        self.used = dali.used
 
     @property
     def version(self) -> str:
         """The versions of both."""
-        return f"dali {self._dali.version}, pyav {self._pyav.version}"
+        return f"{self._dali.used}, {self._pyav.used}"
 
     def read(self, info: VideoInfo, plan: SamplingPlan) -> Iterator[NDArray[np.uint8]]:
         """Yield the frames as `FrameSource.read` does; a video is never decoded partly by one of the two."""
-        self.used = self._dali.name
+        self.used = self._dali.used
         try:
             batches = self._dali.read(info, plan)
             first = next(batches)
         except DaliRefusedError as refusal:
             console.say(f"{refusal.message}: taking PyAV")
-            self.used = self._pyav.name
+            self.used = self._pyav.used
             return self._pyav.read(info, plan)
         return chain((first,), batches)

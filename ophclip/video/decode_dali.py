@@ -53,8 +53,8 @@ class DaliSource:
             )
         self.geometry = geometry
         self.batch_size = batch_size
-        self.used = self.name
         self._device_id = int(device.partition(":")[2] or 0) if device.startswith("cuda") else None
+        self.used = f"{self.name} {self.version}"
 
     @property
     def version(self) -> str:

@@ -30,7 +30,7 @@ class PyavSource:
     def __init__(self, geometry: Geometry, *, batch_size: int) -> None:
         self.geometry = geometry
         self.batch_size = batch_size
-        self.used = self.name
+        self.used = f"{self.name} {self.version}"
 
     @property
     def version(self) -> str:
