@@ -63,7 +63,7 @@ def _rod(
 def _bent(painter: Painter, points: list[tuple[float, float]], width: float, colour: Colour) -> None:
     painter.line(points, _tone(colour, 0.5), width)
     painter.line(points, colour, width * 0.65)
-    painter.line(np.array(points) + (0, -width * 0.18), _tone(colour, 1.55), width * 0.2)
+    painter.line(np.add(points, (0, -width * 0.18)), _tone(colour, 1.55), width * 0.2)
 
 
 def _knurls(painter: Painter, start: float, stop: float, width: float, colour: Colour) -> None:

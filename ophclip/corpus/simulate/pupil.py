@@ -82,7 +82,7 @@ def _nucleus_in_quarters(inside: Painter, textures: Textures, style: Style, stat
         quarters.append(outline + polar(crack, start + np.pi / 4))
     _paste(inside, textures.cataract, quarters)
     groove = float(np.clip(done * 6, 0, 1))
-    if 0 < groove and left == 4:
+    if groove > 0 and left == 4:
         for angle in (turn, turn + np.pi / 2):
             ends = [tuple(polar(-0.4 * groove, angle)), tuple(polar(0.4 * groove, angle))]
             inside.line(ends, (96, 44, 26), 0.05)
@@ -123,7 +123,7 @@ def _capsule_edge(inside: Painter, style: Style, state: EyeState) -> None:
         ]
         inside.polygon(np.array(flap), (244, 240, 232), 0.6)
     inside.line(edge + 0.012, (92, 52, 38), 0.02)
-    inside.line(edge, (250, 244, 236), 0.025 if done < 1 else 0.015)
+    inside.stroke(edge, (250, 244, 236), 0.028, 0.85 if done < 1 else 0.5)
 
 
 def _fluid_wave(inside: Painter, style: Style, state: EyeState) -> None:
@@ -194,7 +194,7 @@ def _phakic_lens(inside: Painter, style: Style, state: EyeState) -> None:
     plate = plate * (1, 0.15 + 0.85 * unfold)
     outline = plate[:, :1] * along + plate[:, 1:] * across
     inside.polygon(outline, (150, 190, 226), 0.28)
-    inside.line(outline, (206, 232, 250), 0.03, closed=True)
+    inside.stroke(np.concatenate([outline, outline[:1]]), (206, 232, 250), 0.035, 0.7)
     inside.ring(ORIGIN, 0.34 * (0.2 + 0.8 * unfold), (176, 212, 240), 0.02)
     for x, y in ((-0.5, -0.3), (0.5, 0.3)):
         spot = x * along + y * across * unfold

@@ -59,7 +59,7 @@ def state_at(timeline: Timeline, time_s: float) -> EyeState:
             if handling := _handling(use, part.phase, time_s, index * 8 + order, hand):
                 handlings.append(handling)
     done = {name: spent[name] / total[name] for name in total if total[name] > 0}
-    done |= {name: 1.0 for name in timeline.done_before}
+    done |= dict.fromkeys(timeline.done_before, 1.0)
     return EyeState(time_s, timeline.procedure, phase, done, tuple(handlings))
 
 

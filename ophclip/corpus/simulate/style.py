@@ -80,14 +80,12 @@ def draw_style(rng: np.random.Generator, procedure: str, *, rare: bool = False) 
         pupil=float(rng.uniform(0.58, 0.74) if is_lens else rng.uniform(0.26, 0.46)),
         wound_angle=wound,
         side_angle=wound + float(rng.choice((-1, 1))) * float(rng.uniform(1.1, 1.7)),
-        cast=tuple(np.exp(rng.normal(0, 0.16 * spread, 3)) * np.exp(rng.normal(0, 0.15))),  # type: ignore[arg-type]
+        cast=tuple(np.exp(rng.normal(0, 0.11 * spread, 3)) * np.exp(rng.normal(0, 0.14))),  # type: ignore[arg-type]
         gamma=float(np.exp(rng.normal(0, 0.2 * spread))),
         saturation=float(rng.uniform(0.55, 1.25)),
         noise=float(rng.uniform(1.5, 7 * spread)),
         vignette=float(rng.uniform(0.05, 0.55)),
-        darkness=float(
-            rng.uniform(0.0, 0.75) if procedure == "pars_plana_vitrectomy" else rng.random() < 0.05
-        ),
+        darkness=_darkness(rng, procedure),
         mask=str(
             rng.choice(["none", "circle", "letterbox"], p=[0.4, 0.3, 0.3] if rare else [0.78, 0.12, 0.1])
         ),
@@ -108,6 +106,12 @@ _DILATED = frozenset(
         "pars_plana_vitrectomy",
     }
 )
+
+
+def _darkness(rng: np.random.Generator, procedure: str) -> float:
+    if procedure == "pars_plana_vitrectomy":
+        return float(rng.uniform(0.1, 0.75))
+    return float(rng.uniform(0.2, 0.5) if rng.random() < 0.06 else 0.0)
 
 
 def _jitter(rng: np.random.Generator, colour: RGB, amount: float) -> RGB:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What surgery leaves on the eye's surface: wounds, blood, flaps, sutures, trocars, and the lamp's reflexes."""
+"""What surgery leaves on the eye's surface: wounds, blood, flaps, sutures, trocars; and the lamp's light."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What does not move in a video, painted once: drape, lids, sclera with vessels, limbus, iris; and the lens."""
+"""What does not move in a video, painted once: drape, lids, sclera, vessels, limbus, iris; and the lens."""
 
 from __future__ import annotations
 
@@ -54,7 +54,8 @@ def smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) 
     """Return noise of mean 0 and deviation about 1 whose features are `cell` pixels wide."""
     rows, columns = (max(2, round(side / cell)) + 2 for side in shape)
     coarse = rng.normal(0, 1.2, (rows, columns)).astype(np.float32)
-    return np.asarray(cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC))
+    fine = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(cv2.GaussianBlur(fine, (0, 0), max(0.5, 0.4 * cell)))  # no trace of the grid
 
 
 def _grid(scale: float, extent: float) -> tuple[Field, Field, Field, Field]:
@@ -102,9 +103,9 @@ def _sclera(rng: np.random.Generator, style: Style, shape: tuple[int, int], scal
 
 
 def _vessels(rng: np.random.Generator, canvas: Painter, style: Style) -> None:
-    for _ in range(int(22 + 50 * style.redness)):
+    for _ in range(int(14 + 44 * style.redness)):
         angle, radius = rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 2.4)
-        width = rng.uniform(0.006, 0.03)
+        width = rng.uniform(0.006, 0.026)
         colour = (rng.uniform(150, 190), rng.uniform(40, 80), rng.uniform(44, 80))
         _vessel(rng, canvas, float(angle), float(radius), float(width), colour, depth=2)
 
@@ -121,9 +122,9 @@ def _vessel(
     count = 14
     stop = rng.uniform(1.02, max(1.05, radius - 0.3))
     radii = np.linspace(radius, stop, count)
-    angles = angle + np.cumsum(rng.normal(0, 0.035, count)) + np.linspace(0, rng.normal(0, 0.15), count)
+    angles = angle + np.cumsum(rng.normal(0, 0.018, count)) + np.linspace(0, rng.normal(0, 0.15), count)
     points = np.stack([np.cos(angles) * radii, np.sin(angles) * radii], 1)
-    canvas.stroke(points, colour, width, 0.6)
+    canvas.stroke(points, colour, width, 0.34 + 4 * width)
     if depth:
         for _ in range(int(rng.integers(1, 3))):
             at = int(rng.integers(3, count - 2))
@@ -134,7 +135,7 @@ def _cornea(rng: np.random.Generator, style: Style, image: Field, r: Field, angl
     iris = _iris(rng, style, r, angle)
     rim = np.array((158, 156, 158), np.float32)
     image = _mix(image, rim, 0.75 * (1 - _step(r, 1.03, 0.12)))
-    image = _mix(image, iris, 1 - _step(r, 0.95, 0.1))
+    image = _mix(image, iris, 1 - _step(r, 0.96, 0.07))
     shade = 1 + 0.1 * np.cos(angle - 0.8) * np.clip(r, 0, 1) * (r < 1.02)
     shaded: Field = image * shade[..., None].astype(np.float32)
     return shaded
@@ -143,7 +144,7 @@ def _cornea(rng: np.random.Generator, style: Style, image: Field, r: Field, angl
 def _iris(rng: np.random.Generator, style: Style, r: Field, angle: Field) -> Field:
     columns = 360
     streaks = np.zeros((64, columns), np.float32)
-    for cell, weight in ((3.0, 0.45), (7.0, 0.4), (20.0, 0.3)):
+    for cell, weight in ((1.3, 0.4), (3.0, 0.35), (9.0, 0.3)):
         line = rng.normal(0, 1, (3, int(columns / cell))).astype(np.float32)
         streaks += weight * np.asarray(cv2.resize(line, (columns, 64), interpolation=cv2.INTER_CUBIC))
     u = ((angle / (2 * np.pi)) % 1 * (columns - 1)).astype(np.float32)

@@ -29,7 +29,7 @@ PROCEDURES: tuple[Term, ...] = (
     Term(
         "phakic_lens_surgery",
         "Phakic intraocular lens surgery",
-        "A thin collamer lens is placed behind the iris, in front of the clear natural lens, to correct myopia.",
+        "A thin collamer lens is placed between the iris and the clear natural lens to correct myopia.",
     ),
     Term(
         "trabeculectomy",
@@ -39,12 +39,12 @@ PROCEDURES: tuple[Term, ...] = (
     Term(
         "pars_plana_vitrectomy",
         "Pars plana vitrectomy",
-        "The vitreous is cut and aspirated through three trocars in the pars plana, watched by an endoilluminator.",
+        "The vitreous is cut and aspirated through trocars in the pars plana, in the light of an endoilluminator.",
     ),
     Term(
         "penetrating_keratoplasty",
         "Penetrating keratoplasty",
-        "A full-thickness disc of diseased cornea is trephined out and a donor graft is sutured in its place.",
+        "A full-thickness disc of diseased cornea is trephined out and a donor graft sutured in its place.",
     ),
     Term(
         "pterygium_surgery",
