@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ophclip.ops import reference
+from ophclip.ops import reference, register
 from ophclip.ops.reference import Positives
 
 Reduction = Literal["logsum", "meanlog"]
@@ -70,7 +70,23 @@ def contrastive_loss(
         ValueError: shapes, dtypes, devices, `offset` or the lists do not fit together.
     """
     scale = _check(a, b, scale, offset, positives, reduction)
-    return reference.contrastive_loss(a, b, scale, offset=offset, positives=positives, reduction=reduction)
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {precision!r}")
+    if workspace_mib < 1:
+        raise ValueError(f"workspace_mib must be at least 1, got {workspace_mib}")
+    if precision != "auto":
+        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+        a, b = a.to(dtype), b.to(dtype)
+    if not register.is_served(a):
+        return reference.contrastive_loss(
+            a, b, scale, offset=offset, positives=positives, reduction=reduction
+        )
+    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (a, b, scale))
+    indptr, indices, weights = positives if positives is not None else (None, None, None)
+    loss: Tensor = register.contrastive(
+        a, b, scale, offset, indptr, indices, weights, reduction, workspace_mib, needs_gradient
+    )[0]
+    return loss
 
 
 def hierarchical_contrastive_loss(levels: Sequence[Level]) -> tuple[Tensor, Tensor]:

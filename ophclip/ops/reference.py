@@ -25,7 +25,7 @@ def contrastive_loss(
     positives: Positives | None = None,
     reduction: str = "logsum",
 ) -> Tensor:
-    """Return the loss as a scalar, in float32 (float64 for float64 inputs); see `ophclip.ops.contrastive_loss`."""
+    """Return the loss as a scalar, float32 (float64 for float64 inputs); see `ops.contrastive_loss`."""
     dtype = torch.float64 if a.dtype == torch.float64 else torch.float32
     if a.shape[0] == 0:
         return (a.to(dtype).sum() + 0 * b.to(dtype).sum()) * scale.to(dtype)

@@ -6,7 +6,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ophclip.ops import reference
+from ophclip.ops import reference, register
+from ophclip.ops.device import topk_on_device
 from ophclip.ops.pack import PackedBase
 from ophclip.ops.reference import Exclusions
 
@@ -29,20 +30,39 @@ def topk(
     Raises:
         ValueError: shapes do not fit, k > N, or a value is NaN or infinite.
     """
-    rows = base.rows if isinstance(base, PackedBase) else base
-    if queries.ndim != 2 or rows.ndim != 2 or queries.shape[1] != rows.shape[1]:
-        raise ValueError(
-            f"queries and base must be [Q, D] and [N, D], got {list(queries.shape)} and {list(rows.shape)}"
-        )
-    if not 0 <= k <= rows.shape[0]:
-        raise ValueError(f"k must lie in [0, {rows.shape[0]}], the number of rows, got {k}")
-    if not bool(torch.isfinite(queries).all()):
-        raise ValueError("queries must be finite, got NaN or infinity; remove those rows")
-    if not isinstance(base, PackedBase) and not bool(torch.isfinite(rows).all()):
-        raise ValueError("base must be finite, got NaN or infinity; remove those rows")
+    num_rows, dim = (len(base), base.dim) if isinstance(base, PackedBase) else _matrix_shape("base", base)
+    num_queries, query_dim = _matrix_shape("queries", queries)
+    if query_dim != dim:
+        raise ValueError(f"queries and base must have rows of one length, got {query_dim} and {dim}")
+    if not 0 <= k <= num_rows:
+        raise ValueError(f"k must lie in [0, {num_rows}], the number of rows, got {k}")
+    _check_finite("queries", queries)
+    if not isinstance(base, PackedBase):
+        _check_finite("base", base)
     if exclude is not None:
-        _check_exclusions(exclude, queries.shape[0], rows.shape[0])
-    return reference.topk(queries, rows, k, exclude=exclude)
+        _check_exclusions(exclude, num_queries, num_rows)
+    tensor = base.panels if isinstance(base, PackedBase) else base
+    if not register.is_served(tensor) or tensor.device != queries.device:
+        rows = base.rows if isinstance(base, PackedBase) else base
+        return reference.topk(queries, rows.to(queries.device), k, exclude=exclude)
+    indptr, indices = exclude if exclude is not None else (None, None)
+    if tensor.is_cuda:
+        rows = base.rows if isinstance(base, PackedBase) else base
+        return topk_on_device(queries, rows, k, indptr, indices)[:2]
+    rows_or_panels = (None, tensor) if isinstance(base, PackedBase) else (tensor, None)
+    scores, ids = register.topk(queries, *rows_or_panels, num_rows, k, indptr, indices)
+    return scores, ids
+
+
+def _matrix_shape(name: str, x: Tensor) -> tuple[int, int]:
+    if x.ndim != 2:
+        raise ValueError(f"{name} must be a matrix, got shape {list(x.shape)}")
+    return x.shape[0], x.shape[1]
+
+
+def _check_finite(name: str, x: Tensor) -> None:
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError(f"{name} must be finite, got NaN or infinity; remove those rows")
 
 
 def _check_exclusions(exclude: Exclusions, num_queries: int, num_rows: int) -> None:

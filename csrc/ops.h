@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Every CPU entry point on one screen. Raw pointers to contiguous row-major float32: no torch. Invalid
+// arguments throw std::invalid_argument.
+// Shape letters: M rows of a, N rows of b or of the base, D embedding, P positives, Q queries, K neighbours.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ophclip {
+
+// Lists of column ids, one a row: row i holds indices[indptr[i]] .. indices[indptr[i + 1] - 1].
+struct SparseRows {
+  const int64_t* indptr = nullptr;   // [rows + 1]; null: none
+  const int64_t* indices = nullptr;  // [count]
+  const float* weights = nullptr;    // [count]; null: all ones
+  int64_t count = 0;
+};
+
+// Logits s[i, j] = scale * <a[i], b[j]>.
+// Without positives (symmetric): row i matches column i + offset, 0 <= offset <= N - M, and
+//   loss = 1/(2M) sum_i (lse_j s[i, j] - s[i, i+offset]) + 1/(2M) sum_i (lse_i' s[i', i+offset] - s[i,
+//   i+offset]).
+// With positives (one direction): loss = 1/M sum_i (lse_j s[i, j] - numerator_i), where numerator_i is
+//   log sum_p w_p exp(s[i, p]), or with mean_log: sum_p w_p s[i, p] / sum_p w_p.
+struct ContrastiveProblem {
+  const float* a = nullptr;  // [M, D]
+  const float* b = nullptr;  // [N, D]
+  float scale = 1;
+  int64_t m = 0, n = 0, d = 0;
+  int64_t offset = 0;
+  SparseRows positives;
+  bool mean_log = false;
+  size_t workspace_bytes = size_t{64} << 20;  // bound on what grows with M * N
+  int threads = 1;
+};
+
+struct ContrastiveResult {
+  double loss = 0;
+  double grad_scale = 0;
+};
+
+// Gradients are those of the loss and overwrite grad_a [M, D] and grad_b [N, D]; null pointers skip them.
+ContrastiveResult contrastive(const ContrastiveProblem& problem, float* grad_a, float* grad_b);
+
+// The K base rows of largest inner product with each query, best first; equal scores: lower id first. Places
+// that exclusions leave empty hold score -inf and id -1. The base is row-major rows [N, D], or panels
+// [ceil(N / 32), D, 32] of 32 rows each, the last filled with zeros.
+struct TopkProblem {
+  const float* queries = nullptr;  // [Q, D]
+  const float* rows = nullptr;     // [N, D], or null
+  const float* panels = nullptr;   // [ceil(N / 32), D, 32], or null
+  int64_t q = 0, n = 0, d = 0, k = 0;
+  SparseRows exclude;  // per query; weights unused
+  int threads = 1;
+};
+
+void topk(const TopkProblem& problem, float* scores /* [Q, K] */, int64_t* ids /* [Q, K] */);
+
+std::vector<std::string> supported_isas();  // of this CPU, best first: "avx512", "avx2", "portable"
+std::string selected_isa();                 // the best, or what the environment's OPHCLIP_ISA names
+
+}  // namespace ophclip
