@@ -191,12 +191,13 @@ def _speculum(rng: np.random.Generator, canvas: Painter) -> None:
                 (-half, y),
                 (-half * 0.6, y - side * 0.1),
                 (half * 0.6, y - side * 0.1),
+                (half, y),
+                (half + 0.1, y + side * 0.7),
             ]
-            + [(half, y), (half + 0.1, y + side * 0.7)]
         )
-        canvas.line(loop + (0.03, 0.05), (70, 50, 46), 0.1)
+        canvas.line(loop + np.array((0.03, 0.05)), (70, 50, 46), 0.1)
         canvas.line(loop, (128, 132, 138), 0.09)
-        canvas.line(loop - (0.012, 0.015), (236, 240, 246), 0.025)
+        canvas.line(loop - np.array((0.012, 0.015)), (236, 240, 246), 0.025)
 
 
 def _disc_base(style: Style, scale: float, inner: Sequence[float], outer: Sequence[float]) -> Field:

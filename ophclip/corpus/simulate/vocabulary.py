@@ -19,7 +19,7 @@ PROCEDURES: tuple[Term, ...] = (
     Term(
         "phacoemulsification_surgery",
         "Phacoemulsification cataract surgery",
-        "The cloudy lens is emulsified by ultrasound through a small corneal incision and replaced by a lens.",
+        "The cloudy lens is emulsified by ultrasound through a small corneal incision and replaced.",
     ),
     Term(
         "manual_small_incision_cataract_surgery",
@@ -39,7 +39,7 @@ PROCEDURES: tuple[Term, ...] = (
     Term(
         "pars_plana_vitrectomy",
         "Pars plana vitrectomy",
-        "The vitreous is cut and aspirated through trocars in the pars plana, in the light of an endoilluminator.",
+        "The vitreous is cut and aspirated through trocars in the pars plana, by the light of a probe.",
     ),
     Term(
         "penetrating_keratoplasty",
