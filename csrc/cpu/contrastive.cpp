@@ -41,7 +41,7 @@ struct LogSum {
       sum += other_sum * std::exp(static_cast<double>(other_max) - max);
     }
   }
-  float value() const { return static_cast<float>(max + std::log(sum)); }
+  double value() const { return max + std::log(sum); }
 };
 
 struct Block {
@@ -212,7 +212,7 @@ class Contrast {
       column_weights_.assign(p_.n, 0.0f);
       std::fill_n(column_weights_.begin() + p_.offset, p_.m, 0.5f / m);
       column_shifts_.resize(p_.n);
-      for (int64_t j = 0; j < p_.n; ++j) column_shifts_[j] = columns_[j].value();
+      for (int64_t j = 0; j < p_.n; ++j) column_shifts_[j] = static_cast<float>(columns_[j].value());
     }
     if (grad_a_ != nullptr) std::fill_n(grad_a_, p_.m * p_.d, 0.0f);
     if (grad_b_ != nullptr) std::fill_n(grad_b_, p_.n * p_.d, 0.0f);
@@ -234,8 +234,8 @@ class Contrast {
     const float* shifts = symmetric_ ? column_shifts_.data() + block.column : nullptr;
     each_row(block, [&](int64_t i) {
       float* t = row_of(block, i);
-      by_row[i] +=
-          isa_.softmax_gradient(t, block.columns, p_.scale, row_weight_, rows_[i].value(), weights, shifts);
+      by_row[i] += isa_.softmax_gradient(t, block.columns, p_.scale, row_weight_,
+                                         static_cast<float>(rows_[i].value()), weights, shifts);
       each_positive(block, i, [&](int64_t e, int64_t j) {
         const float share = matched_share_[e] / static_cast<float>(p_.m);
         t[j] -= share;

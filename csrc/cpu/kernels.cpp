@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The inner loops in GCC/Clang vector extensions, compiled with the flags of each instruction set
-// (OPHCLIP_ISA).
+// The inner loops in GCC/Clang vector extensions, compiled once with the flags of each instruction set.
 //
 // `tile` keeps a block of rows x (2 vectors) in registers over the whole depth: 14 x 32 floats with AVX-512
 // (28 of 32 registers), 6 x 16 with AVX2 and 6 x 8 with 128-bit vectors (12 of 16). Each loop over
 // accumulators is unrolled, because GCC spills an array of vectors that is indexed at run time.
 //
-// `exp` splits x = n ln 2 + r, |r| <= ln 2 / 2, and takes a polynomial of degree 6 in r: relative error 2e-7
-// on
-// [-87, 88], clamped outside. NaN passes through.
+// `exp` splits x = n ln 2 + r, |r| <= ln 2 / 2, and takes a polynomial of degree 6 in r: its relative error
+// is 2e-7 on [-87, 88], clamped outside. NaN passes through.
 #include "kernels.h"
 
 #include <cmath>
@@ -18,9 +16,10 @@
 
 #define OPHCLIP_JOIN2(a, b) a##b
 #define OPHCLIP_JOIN(a, b) OPHCLIP_JOIN2(a, b)
+#define OPHCLIP_ISA_NAMESPACE OPHCLIP_JOIN(isa_, OPHCLIP_ISA)
 
 namespace ophclip {
-namespace OPHCLIP_JOIN(isa_, OPHCLIP_ISA) {
+namespace OPHCLIP_ISA_NAMESPACE {
 namespace {
 
 #if defined(__AVX512F__)
@@ -221,5 +220,5 @@ double softmax_gradient(float* x, int64_t count, float factor, float row_weight,
 extern const Kernels table;
 const Kernels table = {kMaxRows, tile, max, sum_exp, max_columns, sum_exp_columns, softmax_gradient};
 
-}  // namespace OPHCLIP_JOIN(isa_,OPHCLIP_ISA)
+}  // namespace OPHCLIP_ISA_NAMESPACE
 }  // namespace ophclip

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import os
 import sysconfig
 import warnings
 from dataclasses import dataclass
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from types import ModuleType
 
@@ -81,7 +81,7 @@ def _load(name: str) -> tuple[ModuleType | None, str | None]:
     built = sorted(path.name for path in Path(__file__).parents[1].glob(f"{name}.*"))
     if not built:
         return None, f"ophclip/{name}{suffix} was not built; reinstall ophclip with {NEEDED[name]} at hand"
-    if importlib.util.find_spec(full_name) is None:
+    if not {f"{name}{ending}" for ending in EXTENSION_SUFFIXES} & set(built):
         return None, f"built for another Python ({', '.join(built)}), this one loads *{suffix}; reinstall"
     try:
         return importlib.import_module(full_name), None

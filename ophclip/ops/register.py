@@ -164,9 +164,15 @@ def _(
 
 def is_served(tensor: Tensor) -> bool:
     """Return whether a native kernel serves tensors like this one; plain torch does otherwise."""
-    if tensor.device.type == "cpu":
-        return tensor.dtype != torch.float64 and cpu_kernels() is not None
-    return tensor.is_cuda and tensor.dtype != torch.float64 and cuda_kernels() is not None
+    return tensor.dtype != torch.float64 and _has_kernels(tensor.device.type)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _has_kernels(device_type: str) -> bool:
+    # Constant to torch.compile, which could not follow how a library is loaded.
+    if device_type == "cpu":
+        return cpu_kernels() is not None
+    return device_type == "cuda" and cuda_kernels() is not None
 
 
 def _float_rows(x: Tensor) -> Tensor:

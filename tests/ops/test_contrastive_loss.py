@@ -139,7 +139,7 @@ def test_large_logits_do_not_overflow() -> None:
     a = unit_rows(50, 16, 0)
     loss = contrastive_loss(100 * a, 100 * a, 100.0)
     assert torch.isfinite(loss)
-    torch.testing.assert_close(loss, torch.tensor(0.0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(loss, torch.tensor(0.0), atol=0.0625, rtol=0)  # float32 steps at a million
 
 
 def test_without_gradients_only_the_loss_is_computed() -> None:

@@ -18,7 +18,7 @@ from ophclip.ops import native_status
 
 PROGRAM = """
 import torch, json
-from ophclip.ops import native_status, topk
+from ophclip.ops import contrastive_loss, native_status, topk
 generator = torch.Generator().manual_seed(0)
 a, b = torch.randn(2, 70, 33, generator=generator)
 a.requires_grad_()
