@@ -46,13 +46,16 @@ class VideoAttributes(TypedDict):
 
 
 def folder_name(video_id: str) -> str:
-    """Return the folder of a video id: itself where that is safe in a path, percent-encoded otherwise."""
-    name = quote(video_id, safe="") or "%"
+    """Return the folder of a video id: itself where that is safe in a path, percent-encoded otherwise.
+
+    Distinct ids have distinct folders. A long name is cut and ends in "+" and a hash; `quote` gives no "+".
+    """
+    name = quote(video_id, safe="", errors="surrogatepass") or "%"
     if name[0] in "._" or name == METADATA:
         name = f"%{ord(name[0]):02X}{name[1:]}"  # hidden, temporary, or reserved by Zarr
     if len(name) > MAX_FOLDER_LENGTH:
         digest = hashlib.sha256(video_id.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        name = f"{name[: MAX_FOLDER_LENGTH - 33]}~{digest}"
+        name = f"{name[: MAX_FOLDER_LENGTH - 33]}+{digest}"
     return name
 
 
@@ -100,8 +103,8 @@ def read_root(path: Path) -> dict[str, Any]:
     if not (path / METADATA).is_file():
         raise UsageError(f"no cache at {path}", remedy="build one: ophclip cache build VIDEOS --out C.zarr")
     attributes = read_metadata(path)["attributes"]
-    version = attributes.get("format_version") if isinstance(attributes, dict) else None
-    if version is None or "provenance" not in attributes:
+    version = attributes.get("format_version")
+    if version is None or not isinstance(attributes.get("provenance"), dict):
         raise UsageError(
             f"{path} is a Zarr group, but not an ophclip cache", remedy="name a folder made by cache build"
         )
@@ -121,11 +124,12 @@ def read_metadata(folder: Path) -> dict[str, Any]:
     path = folder / METADATA
     try:
         metadata = json.loads(path.read_bytes())
-        if metadata["zarr_format"] == 3 and isinstance(metadata["attributes"], dict):
+        if metadata["zarr_format"] == 3 and isinstance(metadata.setdefault("attributes", {}), dict):
             return dict(metadata)
+        reason = "not Zarr v3 metadata"
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DamageError(f"{path}: cannot be read: {error}", remedy="build the cache again") from error
-    raise DamageError(f"{path}: not Zarr v3 metadata", remedy="build the cache again")
+        reason = f"cannot be read: {error}"
+    raise DamageError(f"{path}: {reason}", remedy=f"remove {folder} and run the same cache build again")
 
 
 def _to_json(document: dict[str, Any]) -> bytes:
