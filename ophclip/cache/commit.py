@@ -21,11 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ophclip.cache.crash import crash_point
-from ophclip.cache.journal import Commit, JournalWriter, fsync_folder, is_live, read_commits
+from ophclip.cache.files import fsync_folder, write_all, write_file
+from ophclip.cache.journal import Commit, JournalWriter, is_live, read_commits
 from ophclip.cache.layout import (
     DTYPES,
-    FORMAT_VERSION,
-    JOURNAL,
     METADATA,
     TEMPORARY_PREFIX,
     VIDEOS,
@@ -33,10 +32,10 @@ from ophclip.cache.layout import (
     array_metadata,
     chunk_path,
     folder_name,
-    group_metadata,
     num_bytes,
     read_root,
 )
+from ophclip.cache.root import check_provenance, make_root
 from ophclip.errors import OphclipError, UsageError
 
 if TYPE_CHECKING:
@@ -59,13 +58,13 @@ class CacheWriter:
         """
         self.path = path
         with _storage_errors(path):
-            _make_root(path, provenance)
+            make_root(path, provenance)
             check_provenance(path, read_root(path), provenance)
             self._journal = JournalWriter(path)
             self._remove_abandoned()
+            self.commits = read_commits(path)
         self._shape: tuple[int, ...] = tuple(provenance["row_shape"])
         self._dtype: str = provenance["dtype"]
-        self.commits = read_commits(path)
 
     def close(self) -> None:
         """Release the journal."""
@@ -80,12 +79,7 @@ class CacheWriter:
     def is_stored(self, video_id: str) -> bool:
         """Return whether a video is committed and its rows are all there."""
         commit = self.commits.get(video_id)
-        if commit is None:
-            return False
-        chunk = chunk_path(self.path / VIDEOS / commit.folder, len(commit.shape))
-        with suppress(OSError):
-            return chunk.stat().st_size == num_bytes(commit.shape, self._dtype)
-        return False
+        return commit is not None and self._is_there(commit)
 
     def fail(self, video_id: str, reason: str) -> None:
         """Record why a video could not be stored."""
@@ -105,6 +99,7 @@ class CacheWriter:
 
         `rows` are batches `[n, *row_shape]`, together one row an entry of `attributes["pts"]`;
         `attributes["data_sha256"]` is set here. Errors of `rows` pass through and leave nothing behind.
+        Where another writer has stored the same video in the meantime, that one stays.
 
         Raises:
             StorageError: the store cannot be written; nothing is committed.
@@ -124,13 +119,20 @@ class CacheWriter:
                 source_mtime_ns,
                 attributes["source_sha256"],
             )
-            with _storage_errors(self.path), _uninterrupted():
+            with _storage_errors(self.path):
                 self._write_metadata(temporary, array_metadata(shape, self._dtype, complete))
-                self._publish(temporary, commit)
+                with self._journal.alone(), _uninterrupted():
+                    self.commits[video_id] = self._publish(temporary, commit)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        self.commits[video_id] = commit
         return shape[0]
+
+    def _is_there(self, commit: Commit) -> bool:
+        folder = self.path / VIDEOS / commit.folder
+        with suppress(OSError):
+            size = chunk_path(folder, len(commit.shape)).stat().st_size
+            return size == num_bytes(commit.shape, self._dtype) and (folder / METADATA).is_file()
+        return False
 
     def _write_rows(
         self, temporary: Path, shape: tuple[int, ...], rows: Iterable[NDArray[Any]], video_id: str
@@ -143,11 +145,11 @@ class CacheWriter:
             file = chunk.open("wb", buffering=0)
         with file:
             for batch in rows:
-                data = self._checked(batch, video_id).data.cast("B")
+                data = self._checked(batch, video_id).reshape(-1).view(np.uint8).data
                 count += len(batch)
                 checksum.update(data)
                 with _storage_errors(self.path):
-                    _write_all(file.fileno(), data)
+                    write_all(file.fileno(), data)
                 crash_point("mid-data")
             if count != shape[0]:
                 raise OphclipError(
@@ -172,27 +174,44 @@ class CacheWriter:
         return np.ascontiguousarray(batch, dtype=DTYPES[self._dtype])
 
     def _write_metadata(self, temporary: Path, metadata: bytes) -> None:
-        _write_file(temporary / METADATA, metadata)
+        write_file(temporary / METADATA, metadata)
         crash_point("after-metadata")
         for parent in (temporary, *(entry for entry in temporary.rglob("*") if entry.is_dir())):
             fsync_folder(parent)
         crash_point("before-rename")
 
-    def _publish(self, temporary: Path, commit: Commit) -> None:
+    def _publish(self, temporary: Path, commit: Commit) -> Commit:
+        """Put a complete folder into place and commit it; return the commit that stands."""
         final = self.path / VIDEOS / commit.folder
+        replaced = temporary.with_name(f"{temporary.name}.old")
         if final.exists():  # an older commit, or of a process that died before its journal line
-            if commit.video_id in read_commits(self.path):
+            current = read_commits(self.path).get(commit.video_id)
+            if current is not None:
+                if self._is_of_another_writer(current, commit):
+                    return current
                 self._journal.revoke(commit.video_id)
-            final.rename(temporary.with_name(f"{temporary.name}.old"))
+                crash_point("after-revoke")
+            final.rename(replaced)
+            crash_point("mid-replacement")
         try:
             temporary.rename(final)
         finally:
-            shutil.rmtree(temporary.with_name(f"{temporary.name}.old"), ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
         crash_point("after-rename")
         fsync_folder(self.path / VIDEOS)
         crash_point("before-journal")
         self._journal.commit(commit)
         crash_point("after-journal")
+        return commit
+
+    def _is_of_another_writer(self, current: Commit, wanted: Commit) -> bool:
+        """Return whether `current` is new to this writer and holds what it wants to commit."""
+        return (
+            current != self.commits.get(wanted.video_id)
+            and current.source_sha256 == wanted.source_sha256
+            and current.shape == wanted.shape
+            and self._is_there(current)
+        )
 
     def _remove_abandoned(self) -> None:
         """Remove what processes that died left behind; the folders of live writers stay."""
@@ -200,66 +219,6 @@ class CacheWriter:
             writer = entry.name.split("@")[1] if entry.name.count("@") == 2 else ""
             if not is_live(self.path, writer):
                 shutil.rmtree(entry, ignore_errors=True)
-
-
-def check_provenance(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """Refuse to mix features: every key but the versions must agree.
-
-    Raises:
-        UsageError: one differs; names it and both values.
-    """
-    for key in sorted((stored.keys() | wanted.keys()) - {"versions"}):
-        if stored.get(key) != wanted.get(key):
-            raise UsageError(
-                f"{path} was built with {key} = {stored.get(key)!r}, this run has {wanted.get(key)!r}",
-                remedy=f"pass the same {key}, or another --out",
-            )
-
-
-def _make_root(path: Path, provenance: dict[str, Any]) -> None:
-    if not (path / METADATA).exists():
-        if path.exists() and (not path.is_dir() or any(path.iterdir())) and not (path / VIDEOS).is_dir():
-            raise UsageError(f"{path} exists and is not a cache", remedy="name another --out")
-        (path / VIDEOS).mkdir(parents=True, exist_ok=True)
-        (path / JOURNAL).mkdir(exist_ok=True)
-        _write_once(path / VIDEOS / METADATA, group_metadata({}))
-        attributes = {"format_version": FORMAT_VERSION, "provenance": provenance}
-        _write_once(path / METADATA, group_metadata(attributes))
-        fsync_folder(path / VIDEOS)
-        fsync_folder(path)
-
-
-def _write_once(path: Path, data: bytes) -> None:
-    """Write a file that appears whole; of two processes at once, the first one's stays."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        _write_file(temporary, data)
-        with suppress(FileExistsError):
-            _link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except (
-        OSError
-    ):  # some file systems have no links: two first writers at the same instant are not told apart
-        source.rename(target)
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    with path.open("xb", buffering=0) as file:
-        _write_all(file.fileno(), memoryview(data))
-        os.fsync(file.fileno())
-
-
-def _write_all(descriptor: int, data: memoryview) -> None:
-    while len(data):
-        data = data[os.write(descriptor, data) :]
 
 
 @contextmanager

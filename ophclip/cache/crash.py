@@ -21,6 +21,9 @@ CRASH_POINTS = (
     "after-journal",
 )
 
+# Passed as well, after "before-rename", where a committed video is replaced.
+REPLACEMENT_POINTS = ("after-revoke", "mid-replacement")
+
 
 def crashes_at(point: str) -> bool:
     """Return whether this process is to die at `point`: whether OPHCLIP_CRASH_AT names it."""

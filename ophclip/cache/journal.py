@@ -9,15 +9,19 @@ import os
 import socket
 import time
 import uuid
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ophclip.cache.crash import crash_point, crashes_at
+from ophclip.cache.files import fsync_folder, write_all
 from ophclip.cache.layout import JOURNAL
 from ophclip.errors import DamageError
 
 COMMITS, FAILURES = "commits", "failed"
+LOCK = "lock"  # held by the writer that is putting a folder into place
 
 
 @dataclass(frozen=True)
@@ -33,16 +37,21 @@ class Commit:
     source_sha256: str
 
 
+COMMIT_KEYS = tuple(field.name for field in fields(Commit))
+
+
 class JournalWriter:
     """Appends to the journal files of one writer, which no other writer touches.
 
     While it is open it holds a lock on its own file, which tells others that its temporary folders are live.
+    Its entries are later than all it found, also where the clock of another machine, or its own, was ahead.
     """
 
     def __init__(self, cache: Path) -> None:
         self.name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self._folder = cache / JOURNAL
         self._folder.mkdir(exist_ok=True)
+        self._last_ns = max((entry["time_ns"] for entry in _read_entries(cache, COMMITS)), default=0)
         self._commits = os.open(self._path(COMMITS), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
         fcntl.flock(self._commits, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fsync_folder(self._folder)
@@ -64,6 +73,17 @@ class JournalWriter:
         finally:
             os.close(descriptor)
 
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other writer put a folder into place until the block ends, also if this process dies."""
+        descriptor = os.open(self._folder / LOCK, os.O_CREAT | os.O_RDWR, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing alone would leave it to a forked child
+            os.close(descriptor)
+
     def close(self) -> None:
         """Release the files; one that nothing was written to is removed."""
         if os.fstat(self._commits).st_size == 0:
@@ -73,15 +93,15 @@ class JournalWriter:
     def _path(self, kind: str) -> Path:
         return self._folder / f"{kind}-{self.name}.jsonl"
 
-    @staticmethod
-    def _append(descriptor: int, entry: dict[str, Any]) -> None:
-        line = json.dumps(entry | {"time_ns": time.time_ns()}, separators=(",", ":")).encode() + b"\n"
+    def _append(self, descriptor: int, entry: dict[str, Any]) -> None:
+        self._last_ns = max(time.time_ns(), self._last_ns + 1)
+        line = json.dumps(entry | {"time_ns": self._last_ns}, separators=(",", ":")).encode() + b"\n"
         if crashes_at("torn-journal"):
-            _write(descriptor, line[: len(line) // 2])
+            write_all(descriptor, line[: len(line) // 2])
             crash_point("torn-journal")
         end = os.fstat(descriptor).st_size
         try:
-            _write(descriptor, line)
+            write_all(descriptor, line)
             os.fsync(descriptor)
         except OSError:
             os.ftruncate(descriptor, end)  # half a line must not be glued to the next one
@@ -101,7 +121,8 @@ def read_commits(cache: Path) -> dict[str, Commit]:
         if entry.get("revoked"):
             commits.pop(entry["video_id"], None)
         else:
-            commits[entry["video_id"]] = Commit(**(entry | {"shape": tuple(entry["shape"])}))
+            commit = Commit(**{key: entry[key] for key in COMMIT_KEYS} | {"shape": tuple(entry["shape"])})
+            commits[commit.video_id] = commit
     return dict(sorted(commits.items()))
 
 
@@ -131,22 +152,19 @@ def is_live(cache: Path, writer: str) -> bool:
     return False
 
 
-def fsync_folder(folder: Path) -> None:
-    """Force a folder's entries to disk: a rename or a new file survives a power cut only after this."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read_entries(cache: Path, kind: str) -> list[dict[str, Any]]:
-    paths = sorted((cache / JOURNAL).glob(f"{kind}-*.jsonl"))
-    entries = [entry for path in paths for entry in _read_journal(path)]
-    return sorted(entries, key=lambda entry: entry.pop("time_ns"))  # across writers, the last word counts
+    folder = cache / JOURNAL
+    if not folder.is_dir():
+        raise DamageError(
+            f"{folder} is missing, so nothing counts as committed",
+            remedy="restore it, or run the same cache build again",
+        )
+    paths = sorted(folder.glob(f"{kind}-*.jsonl"))
+    entries = [entry for path in paths for entry in _read_journal(path, kind)]
+    return sorted(entries, key=lambda entry: entry["time_ns"])  # across writers, the last word counts
 
 
-def _read_journal(path: Path) -> list[dict[str, Any]]:
+def _read_journal(path: Path, kind: str) -> list[dict[str, Any]]:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -154,20 +172,36 @@ def _read_journal(path: Path) -> list[dict[str, Any]]:
     lines = text.split(b"\n")[:-1]  # what follows the last newline was torn
     entries = []
     for number, line in enumerate(lines, start=1):
+        if number == len(lines) and b"\0" in line:
+            break  # a power cut can leave a block of zeros before the newline
         try:
-            entries.append(json.loads(line))
-        except ValueError as error:
-            if number == len(lines):  # a power cut can leave a block of zeros with the newline there
-                break
+            entries.append(_parse(line, kind))
+        except (ValueError, TypeError, KeyError) as error:
             raise DamageError(
-                f"{path}:{number}: not a journal line", remedy="restore the journal, or build the cache again"
+                f"{path}:{number}: not a journal line",
+                remedy=f"restore it, or remove {path.parent} and run the same cache build again",
             ) from error
     return entries
 
 
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+def _parse(line: bytes, kind: str) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads(line)
+    if not isinstance(entry["video_id"], str) or not isinstance(entry["time_ns"], int):
+        raise TypeError("a video id and a time belong to each line")
+    is_whole = entry.get("revoked") or _is_commit(entry) if kind == COMMITS else "reason" in entry
+    if not is_whole:
+        raise TypeError("keys are missing")
+    return entry
+
+
+def _is_commit(entry: dict[str, Any]) -> bool:
+    folder, shape = entry["folder"], entry["shape"]
+    return (
+        all(key in entry for key in COMMIT_KEYS)
+        and "/" not in folder  # a cache from elsewhere must not lead out of itself
+        and not folder.startswith(".")
+        and all(isinstance(side, int) and side >= 0 for side in shape)
+    )
 
 
 def _host() -> str:

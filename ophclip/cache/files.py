@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files and folders whose bytes are on disk when a call returns."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from contextlib import suppress
+from pathlib import Path
+
+
+def fsync_folder(folder: Path) -> None:
+    """Force a folder's entries to disk: a rename or a new file survives a power cut only after this."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_once(path: Path, data: bytes) -> None:
+    """Write a file that appears whole; of two processes at once, the first one's stays."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write_file(temporary, data)
+        with suppress(FileExistsError):
+            _link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError:  # no links there: two first writers at the same instant are not told apart
+        source.rename(target)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a new file; on return its bytes are on disk."""
+    with path.open("xb", buffering=0) as file:
+        write_all(file.fileno(), data)
+        os.fsync(file.fileno())
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of `data`, however little the system takes at once."""
+    while len(data):
+        data = data[os.write(descriptor, data) :]

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make an empty cache, or refuse a folder that is another one's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ophclip.cache.files import fsync_folder, write_once
+from ophclip.cache.layout import FORMAT_VERSION, JOURNAL, METADATA, VIDEOS, group_metadata
+from ophclip.errors import UsageError
+
+
+def check_provenance(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse to mix features: every key but the versions must agree.
+
+    Raises:
+        UsageError: one differs; names it and both values.
+    """
+    for key in sorted((stored.keys() | wanted.keys()) - {"versions"}):
+        if stored.get(key) != wanted.get(key):
+            raise UsageError(
+                f"{path} was built with {key} = {stored.get(key)!r}, this run has {wanted.get(key)!r}",
+                remedy=f"pass the same {key}, or another --out",
+            )
+
+
+def make_root(path: Path, provenance: dict[str, Any]) -> None:
+    """Make an empty cache at `path` if none is there; also where another process does the same.
+
+    Raises:
+        UsageError: `path` is something else.
+    """
+    if not (path / METADATA).exists():
+        # Asked again last: another process may have made it just now.
+        if path.exists() and not _is_begun(path) and not (path / METADATA).exists():
+            raise UsageError(f"{path} exists and is not a cache", remedy="name another --out")
+        (path / VIDEOS).mkdir(parents=True, exist_ok=True)
+        (path / JOURNAL).mkdir(exist_ok=True)
+        write_once(path / VIDEOS / METADATA, group_metadata({}))
+        attributes = {"format_version": FORMAT_VERSION, "provenance": provenance}
+        write_once(path / METADATA, group_metadata(attributes))
+        fsync_folder(path / VIDEOS)
+        fsync_folder(path)
+        fsync_folder(path.absolute().parent)
+
+
+def _is_begun(path: Path) -> bool:
+    """Return whether a folder is empty, or holds no more than a process can leave that dies as it begins."""
+    if not path.is_dir() or any(entry.name not in (VIDEOS, JOURNAL) for entry in _visible(path)):
+        return False
+    return not (path / VIDEOS).exists() or all(entry.name == METADATA for entry in _visible(path / VIDEOS))
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    return (entry for entry in folder.iterdir() if not entry.name.startswith(f".{METADATA}."))
