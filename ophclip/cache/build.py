@@ -18,7 +18,7 @@ from ophclip import console
 from ophclip._version import __version__
 from ophclip.cache.commit import CacheWriter, StorageError
 from ophclip.cache.encoder import Encoder
-from ophclip.cache.inputs import CacheInput
+from ophclip.cache.inputs import CacheInput, as_text
 from ophclip.cache.layout import VideoAttributes
 from ophclip.errors import OphclipError, UsageError
 from ophclip.video import (
@@ -145,8 +145,9 @@ def _build_one(
     item: CacheInput, writer: CacheWriter, encoder: Encoder, fps: float | Fraction, source: FrameSource
 ) -> int:
     stat = item.path.stat()
-    info = probe(item.path)
-    plan = plan_sampling(info, fps)
+    with _media_errors(item.path):
+        info = probe(item.path)
+        plan = plan_sampling(info, fps)
     batches = _decoded(source, info, plan)
     first = next(batches)  # says which decoder it is, which is stored beside the rows
     return writer.store(
@@ -169,13 +170,19 @@ def _is_current(item: CacheInput, writer: CacheWriter) -> bool:
 
 
 def _decoded(source: FrameSource, info: VideoInfo, plan: SamplingPlan) -> Iterator[NDArray[np.uint8]]:
-    try:
+    with _media_errors(info.path):
         yield from source.read(info, plan)
+
+
+@contextmanager
+def _media_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
     except OphclipError:
         raise
-    except Exception as error:  # whatever a hostile file provokes in a decoder ends that video alone
+    except Exception as error:  # whatever a hostile file provokes in FFmpeg or DALI ends that video alone
         raise OphclipError(
-            f"{info.path}: decoding failed: {type(error).__name__}: {error}", remedy="leave this file out"
+            f"{path}: decoding failed: {type(error).__name__}: {error}", remedy="leave this file out"
         ) from error
 
 
@@ -184,7 +191,7 @@ def _attributes(
 ) -> VideoAttributes:
     return {
         "video_id": item.video_id,
-        "source_name": item.path.name,
+        "source_name": as_text(item.path.name),
         "source_size": size,
         "source_sha256": _sha256(item.path),
         "data_sha256": "",  # known once the rows are written

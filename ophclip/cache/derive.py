@@ -49,12 +49,12 @@ def derive_cache(
     report = BuildReport(decoder=made_with["decoder"])
     with CacheWriter(out, provenance) as writer:
         for video_id in each_with_progress(ids, report):
-            if _is_current(source, video_id, writer):
-                report.skipped.append(video_id)
-                continue
             with failures_recorded(video_id, writer, report):
-                report.num_frames += _derive_one(source, video_id, writer, encoder, batch_size)
-                report.committed.append(video_id)
+                if _is_current(source, video_id, writer):
+                    report.skipped.append(video_id)
+                else:
+                    report.num_frames += _derive_one(source, video_id, writer, encoder, batch_size)
+                    report.committed.append(video_id)
     return report
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,14 +38,15 @@ def find_inputs(paths: Sequence[Path]) -> list[CacheInput]:
     files: list[Path] = []
     for path in paths:
         if (path / "videos.csv").is_file():
-            named += [CacheInput(video.video_id, video.path) for video in read_corpus(path).videos.values()]
+            videos = read_corpus(path).videos.values()
+            named += [CacheInput(video.video_id, video.path.absolute()) for video in videos]
         elif path.is_dir():
             files += sorted(entry for entry in path.rglob("*") if _is_video(entry))
         elif path.is_file():
             files.append(path)
         else:
             raise UsageError(f"{path} is neither a file nor a folder", remedy="check the path")
-    inputs = named + _with_ids(list(dict.fromkeys(file.absolute() for file in files)))
+    inputs = list(dict.fromkeys(named + _with_ids(list(dict.fromkeys(file.absolute() for file in files)))))
     if not inputs:
         raise UsageError(
             f"no videos in {', '.join(map(str, paths))}", remedy=f"looked for {' '.join(sorted(SUFFIXES))}"
@@ -60,9 +62,18 @@ def _is_video(path: Path) -> bool:
 
 
 def _with_ids(files: list[Path]) -> list[CacheInput]:
-    uses = Counter(file.stem for file in files)
-    return [CacheInput(file.stem if uses[file.stem] == 1 else _distinct(file), file) for file in files]
+    stems = [as_text(file.stem) for file in files]
+    uses = Counter(stems)
+    return [
+        CacheInput(stem if uses[stem] == 1 else f"{stem}-{_path_hash(file)}", file)
+        for stem, file in zip(stems, files, strict=True)
+    ]
 
 
-def _distinct(file: Path) -> str:
-    return f"{file.stem}-{hashlib.sha256(str(file).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+def as_text(name: str) -> str:
+    """Return a file name as it can be printed and stored: bytes that are not UTF-8 as hexadecimal escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _path_hash(file: Path) -> str:
+    return hashlib.sha256(os.fsencode(file)).hexdigest()[:8]

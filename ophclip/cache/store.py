@@ -29,7 +29,7 @@ def open_cache(path: str | Path) -> FeatureCache:
         UsageError: there is no cache.
         DamageError: its metadata or journal cannot be read.
     """
-    if str(path).startswith("s3://"):
+    if str(path).startswith("s3:/"):  # a Path keeps one slash of the two
         raise UsageError(f"{path}: object stores are not supported", remedy="name a local folder")
     return FeatureCache(Path(path))
 
@@ -97,9 +97,13 @@ class FeatureCache:
         """
         times = self._times.get(video_id)
         if times is None:
-            times = np.array(self.attributes(video_id)["frame_times_s"], dtype=np.float64)
+            times = np.array(self.attributes(video_id).get("frame_times_s", []), dtype=np.float64)
             if len(times) != self.num_frames(video_id):
-                raise self._damage(video_id, f"{self.num_frames(video_id)} rows, but {len(times)} times")
+                folder = self._folder(video_id)
+                raise DamageError(
+                    f"{folder}: {self.num_frames(video_id)} rows, but {len(times)} times",
+                    remedy=f"remove {folder} and run the same cache build again",
+                )
             times.flags.writeable = False
         return _remember(self._times, video_id, times)
 
@@ -112,9 +116,20 @@ class FeatureCache:
         return self._commit(video_id).source_mtime_ns
 
     def attributes(self, video_id: str) -> dict[str, Any]:
-        """Return what is stored beside the rows of a video (`layout.VideoAttributes`)."""
-        folder = self.path / VIDEOS / self._commit(video_id).folder
-        return dict(read_metadata(folder)["attributes"])
+        """Return what is stored beside the rows of a video (`layout.VideoAttributes`).
+
+        Raises:
+            UsageError: the video is not in the cache.
+            DamageError: its metadata cannot be read, or is another video's.
+        """
+        folder = self._folder(video_id)
+        attributes = dict(read_metadata(folder)["attributes"])
+        if attributes.get("video_id") != video_id:
+            raise DamageError(
+                f"{folder}: must hold video {video_id!r}, got {attributes.get('video_id')!r}",
+                remedy=f"remove {folder} and run the same cache build again",
+            )
+        return attributes
 
     def gather(
         self, ids: Sequence[str], starts: Sequence[int], length: int, *, out: NDArray[Any] | None = None
@@ -127,6 +142,8 @@ class FeatureCache:
         Raises:
             UsageError: a video is not in the cache, a start lies outside it, or `out` does not fit.
         """
+        if length < 0:
+            raise UsageError(f"length must not be negative, got {length}", remedy="pass a number of rows")
         shape = (len(ids), length, *self.row_shape)
         if len(starts) != len(ids):
             raise UsageError(f"starts must be one an id: {len(ids)}, got {len(starts)}", remedy="pass both")
@@ -138,20 +155,15 @@ class FeatureCache:
                 remedy="leave it out, or make it of that shape",
             )
         for slot, video_id, start in zip(out, ids, starts, strict=True):
-            rows = self[video_id]
-            if not 0 <= start < len(rows):
-                raise UsageError(
-                    f"start must lie in [0, {len(rows)}) of video {video_id!r}, got {start}",
-                    remedy="draw starts below num_frames",
-                )
-            available = min(length, len(rows) - start)
-            slot[:available] = rows[start : start + available]
-            slot[available:] = rows[-1]
+            _copy_clip(self[video_id], video_id, start, slot)
         return out
 
     def __getstate__(self) -> dict[str, Any]:
         # Maps do not travel between processes; the reader opens its own.
         return self.__dict__ | {"_rows": OrderedDict(), "_times": OrderedDict()}
+
+    def _folder(self, video_id: str) -> Path:
+        return self.path / VIDEOS / self._commit(video_id).folder
 
     def _commit(self, video_id: str) -> Commit:
         try:
@@ -166,18 +178,30 @@ class FeatureCache:
         try:
             size = path.stat().st_size
             if size != expected:
-                raise self._damage(video_id, f"{path} has {size} bytes, {expected} were committed")
+                raise _damage(video_id, f"{path} has {size} bytes, {expected} were committed")
             return np.memmap(path, dtype=self.dtype, mode="r", shape=commit.shape)
         except OSError as error:
-            raise self._damage(video_id, f"{path}: {error.strerror or error}") from error
+            raise _damage(video_id, f"{path}: {error.strerror or error}") from error
 
-    def _damage(self, video_id: str, what: str) -> DamageError:
-        return DamageError(f"video {video_id!r}: {what}", remedy="run the same cache build again to mend it")
+
+def _damage(video_id: str, what: str) -> DamageError:
+    return DamageError(f"video {video_id!r}: {what}", remedy="run the same cache build again to mend it")
+
+
+def _copy_clip(rows: NDArray[Any], video_id: str, start: int, slot: NDArray[Any]) -> None:
+    if not 0 <= start < len(rows):
+        raise UsageError(
+            f"start must lie in [0, {len(rows)}) of video {video_id!r}, got {start}",
+            remedy="draw starts below num_frames",
+        )
+    available = min(len(slot), len(rows) - start)
+    slot[:available] = rows[start : start + available]
+    slot[available:] = rows[-1]
 
 
 def _remember(kept: OrderedDict[str, NDArray[Any]], video_id: str, value: NDArray[Any]) -> NDArray[Any]:
+    kept.pop(video_id, None)  # safe also where threads share a cache
     kept[video_id] = value
-    kept.move_to_end(video_id)
     if len(kept) > MAX_OPEN:
         kept.popitem(last=False)
     return value

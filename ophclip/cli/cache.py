@@ -8,7 +8,7 @@ import click
 
 from ophclip import console
 from ophclip.cli.options import json_option, quiet_option
-from ophclip.errors import EXIT_OK, EXIT_PARTIAL
+from ophclip.errors import EXIT_OK, EXIT_PARTIAL, UsageError
 
 if TYPE_CHECKING:
     from ophclip.cache import Encoder
@@ -142,11 +142,16 @@ def ls(path: Path, as_json: bool) -> None:
 
 
 def _device(device: str) -> str:
-    if device != "auto":
-        return device
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = device.partition(":")
+    if kind not in ("cpu", "cuda") or (":" in device and not index.isdecimal()):
+        raise click.UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"there is no device {device} here", remedy="leave --device out, or pass cpu")
+    return device
 
 
 def _encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:
