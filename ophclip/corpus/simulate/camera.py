@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ophclip.corpus.simulate.painter import polar
 from ophclip.corpus.simulate.style import Style
 
 Image = NDArray[np.uint8]
@@ -45,6 +46,7 @@ class Camera:
         sway = np.array([np.sin(0.7 * time_s + p[2]), np.cos(0.53 * time_s + p[3])]) * 0.06
         shake = np.array([np.sin(19 * time_s + p[4]), np.cos(23 * time_s + p[5])]) * 0.006 * style.tremor
         offset = (np.array(style.centre) + sway + shake) * scale + (self.width / 2, self.height / 2)
+        offset -= linear @ polar(style.aim, style.wound_angle)
         return np.concatenate([linear, offset[:, None]], axis=1)
 
     def develop(self, frame: Image, index: int, time_s: float) -> Image:

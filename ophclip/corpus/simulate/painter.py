@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -22,7 +24,9 @@ class Painter:
     def __init__(self, image: NDArray[np.uint8], affine: NDArray[np.float64]) -> None:
         self.image = image
         self.affine = affine
-        self.scale = float(np.sqrt(abs(np.linalg.det(affine[:, :2]))))
+        (a, b, _), (c, d, _) = affine.tolist()
+        self.scale = math.sqrt(abs(a * d - b * c))
+        self._linear, self._offset = affine[:, :2].T * _ONE, affine[:, 2] * _ONE  # to fixed point
 
     def pixels(self, points: Points) -> NDArray[np.float64]:
         """Map points `[N, 2]` to pixels `[N, 2]`."""
@@ -31,7 +35,9 @@ class Painter:
         return mapped
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
-        return np.rint(np.clip(self.pixels(points), -8000, 8000) * _ONE).astype(np.int32)
+        mapped = np.asarray(points, dtype=np.float64) @ self._linear
+        mapped += self._offset
+        return np.rint(mapped, out=mapped).astype(np.int32)
 
     def polygon(self, points: Points, colour: Colour, alpha: float = 1.0) -> None:
         """Fill a polygon; `alpha` below 1 lets what is under it show."""
@@ -39,15 +45,15 @@ class Painter:
         if alpha >= 1:
             cv2.fillPoly(self.image, [fixed], colour, cv2.LINE_AA, SHIFT)
             return
-        low = np.maximum(fixed.min(axis=0) // _ONE - 2, 0)
-        high = np.minimum(fixed.max(axis=0) // _ONE + 3, self.image.shape[1::-1])
-        if (low >= high).any():
-            return
-        view = self.image[low[1] : high[1], low[0] : high[0]]
-        over = view.copy()
-        cv2.fillPoly(over, [fixed - low.astype(np.int32) * _ONE], colour, cv2.LINE_AA, SHIFT)
-        cv2.addWeighted(over, alpha, view, 1 - alpha, 0, dst=over)
-        view[...] = over
+        x, y, width, height = cv2.boundingRect(fixed)
+        left, top = max(x // _ONE - 2, 0), max(y // _ONE - 2, 0)
+        view = self.image[top : max((y + height) // _ONE + 3, 0), left : max((x + width) // _ONE + 3, 0)]
+        if view.size:
+            over = view.copy()
+            cv2.fillPoly(
+                over, [fixed - np.array((left * _ONE, top * _ONE), np.int32)], colour, cv2.LINE_AA, SHIFT
+            )
+            cv2.addWeighted(over, alpha, view, 1 - alpha, 0, dst=view)
 
     def line(self, points: Points, colour: Colour, width: float, *, closed: bool = False) -> None:
         """Draw a polyline of `width` limbus radii, one pixel at least."""
@@ -57,11 +63,11 @@ class Painter:
     def stroke(self, points: Points, colour: Colour, width: float, alpha: float) -> None:
         """Draw a translucent polyline as a ribbon."""
         array = np.asarray(points, dtype=np.float64)
-        step = np.gradient(array, axis=0)
-        normal = np.stack([-step[:, 1], step[:, 0]], 1)
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+        step = np.concatenate([array[1:2] - array[:1], array[2:] - array[:-2], array[-1:] - array[-2:-1]])
         half = max(width, 1.2 / self.scale) / 2
-        self.polygon(np.concatenate([array + normal * half, (array - normal * half)[::-1]]), colour, alpha)
+        length = np.maximum(np.sqrt((step * step).sum(axis=1, keepdims=True)), 1e-9)
+        normal = step[:, ::-1] * (-half, half) / length
+        self.polygon(np.concatenate([array + normal, (array - normal)[::-1]]), colour, alpha)
 
     def disc(self, centre: tuple[float, float], radius: float, colour: Colour, alpha: float = 1.0) -> None:
         """Fill a circle."""
@@ -74,18 +80,42 @@ class Painter:
 
 def circle(centre: tuple[float, float], radius: float, count: int) -> NDArray[np.float64]:
     """Return `count` points `[count, 2]` round a circle."""
-    return arc(centre, radius, 0, 2 * np.pi * (1 - 1 / count), count)
+    return _unit_circle(count) * radius + centre
+
+
+@lru_cache
+def _unit_circle(count: int) -> NDArray[np.float64]:
+    return arc((0.0, 0.0), 1.0, 0.0, 2 * np.pi * (1 - 1 / count), count)
+
+
+def blob(rng: np.random.Generator, centre: NDArray[np.float64], radius: float) -> NDArray[np.float64]:
+    """Return the outline `[14, 2]` of an uneven drop."""
+    reach = radius * (1 + 0.45 * np.sin(np.arange(14) * rng.integers(1, 4) * 0.449 + rng.uniform(0, 6.28)))
+    outline: NDArray[np.float64] = _unit_circle(14) * reach[:, None] + centre
+    return outline
+
+
+def ragged(seed: int, outline: NDArray[np.float64], amount: float) -> NDArray[np.float64]:
+    """Return an outline `[N, 2]` with uneven edges `[6 N, 2]`, as tissue has them."""
+    ahead = np.roll(outline, -1, axis=0)
+    share = np.arange(6)[None, :, None] / 6
+    points = (outline[:, None] * (1 - share) + ahead[:, None] * share).reshape(-1, 2)
+    return points + np.random.default_rng(seed).normal(0, amount, points.shape)
 
 
 def arc(
     centre: tuple[float, float], radius: float, start: float, stop: float, count: int
 ) -> NDArray[np.float64]:
     """Return `count` points `[count, 2]` along an arc."""
-    angle = np.linspace(start, stop, count)
-    points: NDArray[np.float64] = np.stack([np.cos(angle), np.sin(angle)], 1) * radius + np.asarray(centre)
+    angle = start + (stop - start) / (count - 1) * np.arange(count)
+    points = np.empty((count, 2))
+    np.cos(angle, out=points[:, 0])
+    np.sin(angle, out=points[:, 1])
+    points *= radius
+    points += centre
     return points
 
 
 def polar(radius: float, angle: float) -> NDArray[np.float64]:
     """Return the point `[2]` at a radius and an angle from the centre of the eye."""
-    return np.array([np.cos(angle), np.sin(angle)]) * radius
+    return np.array((radius * math.cos(angle), radius * math.sin(angle)))

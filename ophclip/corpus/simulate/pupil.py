@@ -31,7 +31,7 @@ def draw_pupil(canvas: Painter, textures: Textures, style: Style, state: EyeStat
     corner = np.rint(canvas.pixels([ORIGIN])[0] - side / 2).astype(int)
     view = canvas.image[corner[1] : corner[1] + side, corner[0] : corner[0] + side]
     cv2.copyTo(inside.image, mask, view)
-    canvas.ring(ORIGIN, radius, (24, 14, 12), 0.035)
+    canvas.ring(ORIGIN, radius, [0.3 * part for part in style.iris], 0.026)
 
 
 def _ground(textures: Textures, state: EyeState) -> Image:
@@ -205,8 +205,8 @@ def _vitreous_light(inside: Painter, style: Style, state: EyeState) -> None:
     if state.phase != "core_vitrectomy":
         return
     spot = 0.22 * np.array([np.sin(state.time_s * 0.9), np.cos(state.time_s * 0.7)])
-    for radius in (0.5, 0.36, 0.22):
-        inside.disc((float(spot[0]), float(spot[1])), radius, (255, 222, 150), 0.2)
+    for radius in (0.56, 0.48, 0.4, 0.32, 0.24, 0.16):
+        inside.disc((float(spot[0]), float(spot[1])), radius, (255, 222, 150), 0.11)
     rng = np.random.default_rng(style.texture_seed + 2)
     left = 1 - state.done.get("core_vitrectomy", 0.0)
     for _ in range(int(14 * left)):

@@ -37,6 +37,7 @@ class Style:
     mirrored: bool
     limbus_width: float  # limbus radius as a fraction of the frame's width
     centre: tuple[float, float]  # of the eye, as an offset in limbus radii
+    aim: float  # how far the microscope is moved from the eye's centre towards the wound
     iris: RGB
     drape: RGB
     glove: RGB
@@ -71,6 +72,7 @@ def draw_style(rng: np.random.Generator, procedure: str, *, rare: bool = False) 
         mirrored=bool(rng.random() < 0.5),
         limbus_width=float(np.exp(rng.uniform(np.log(0.25), np.log(0.37)))) * (1.12 if is_lens else 0.88),
         centre=(float(rng.normal(0, 0.15)), float(rng.normal(0, 0.1))),
+        aim=float(rng.uniform(0.6, 1.2)) * _AIMS.get(procedure, 0.0),
         iris=_jitter(rng, IRIS_COLOURS[int(rng.integers(len(IRIS_COLOURS)))], 0.12),
         drape=_jitter(rng, DRAPES[int(rng.integers(len(DRAPES)))], 0.2),
         glove=_jitter(rng, GLOVES[int(rng.integers(len(GLOVES)))], 0.06),
@@ -106,6 +108,9 @@ _DILATED = frozenset(
         "pars_plana_vitrectomy",
     }
 )
+
+# Where the work is beside the cornea, the view goes there.
+_AIMS = {"trabeculectomy": 0.6, "pterygium_surgery": 0.5, "intravitreal_injection_surgery": 0.35}
 
 
 def _darkness(rng: np.random.Generator, procedure: str) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ophclip.corpus.simulate.painter import Painter, arc, circle, polar
+from ophclip.corpus.simulate.painter import Painter, arc, blob, circle, polar, ragged
 from ophclip.corpus.simulate.state import EyeState
 from ophclip.corpus.simulate.style import Style
 
@@ -30,11 +30,13 @@ def draw_reflexes(canvas: Painter, style: Style, state: EyeState) -> None:
     """Draw the lamp's reflexes on the wet cornea; they stay put while the eye moves a little."""
     sway = 0.03 * np.array([np.sin(state.time_s * 2.1), np.cos(state.time_s * 1.7)])
     rng = np.random.default_rng(style.texture_seed + 4)
-    for _ in range(style.lights):
-        place = rng.uniform(-0.45, 0.45, 2) + sway
-        size = rng.uniform(0.05, 0.11)
-        canvas.disc((float(place[0]), float(place[1])), size * 1.7, (255, 255, 250), 0.25)
-        canvas.disc((float(place[0]), float(place[1])), size, (255, 255, 252))
+    lamp, size = rng.uniform(-0.3, 0.3, 2) + sway, rng.uniform(0.05, 0.1)
+    for _ in range(style.lights):  # the bulbs of one lamp: side by side
+        place = (float(lamp[0]), float(lamp[1]))
+        for spread, alpha in ((2.6, 0.1), (1.6, 0.25), (1.0, 1.0)):
+            canvas.disc(place, size * spread, (255, 255, 251), alpha)
+        lamp = lamp + polar(float(rng.uniform(2.2, 3.4)) * size, float(rng.uniform(0, 6.28)))
+        size *= rng.uniform(0.6, 1.0)
 
 
 def _frame(angle: float) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +47,7 @@ def _blood(canvas: Painter, seed: int, centre: np.ndarray, spread: float, count:
     rng = np.random.default_rng(seed)
     for _ in range(count):
         place = centre + rng.normal(0, spread, 2)
-        canvas.disc((float(place[0]), float(place[1])), rng.uniform(0.03, 0.1), BLOOD, rng.uniform(0.3, 0.7))
+        canvas.polygon(blob(rng, place, rng.uniform(0.03, 0.11)), BLOOD, rng.uniform(0.3, 0.7))
 
 
 def _incision(canvas: Painter, style: Style, state: EyeState) -> None:
@@ -94,8 +96,10 @@ def _flap(canvas: Painter, style: Style, state: EyeState) -> None:
             out * 1.95 - across * 0.66,
         ]
     )
+    peeled = ragged(style.texture_seed, peeled, 0.035)
     canvas.polygon(peeled, (232, 206, 196), 0.85)
-    canvas.line(peeled, (176, 52, 50), 0.05, closed=True)
+    canvas.polygon(peeled, (190, 90, 84), 0.25)
+    canvas.line(peeled, (190, 100, 94), 0.022, closed=True)
     canvas.polygon(bed, (186, 158, 158))
     canvas.line(bed[1:], (120, 22, 22), 0.035)
     canvas.line([tuple(bed[3]), tuple(bed[0])], (120, 22, 22), 0.035)
@@ -157,8 +161,9 @@ def _pterygium(canvas: Painter, style: Style, state: EyeState) -> None:
     if done > 0.15:
         bare = arc((0, 0), 1.0, style.wound_angle - 0.5, style.wound_angle + 0.5, 8)
         patch = np.concatenate([bare, [out * 1.9 + across * 0.7, out * 1.9 - across * 0.7]])
-        canvas.polygon(patch, (240, 234, 226))
-        canvas.line(patch, (184, 60, 56), 0.04, closed=True)
+        patch = ragged(style.texture_seed, patch, 0.014)
+        canvas.polygon(patch, (240, 230, 222))
+        canvas.line(patch, (196, 96, 90), 0.03, closed=True)
         _blood(canvas, style.texture_seed + 7, out * 1.45, 0.3, int(12 * done))
     if done < 1:
         head = 0.42 + 1.0 * done
@@ -171,6 +176,7 @@ def _pterygium(canvas: Painter, style: Style, state: EyeState) -> None:
                 out * (head + 0.5) - across * 0.3,
             ]
         )
+        wing = ragged(style.texture_seed + 1, wing, 0.018)
         canvas.polygon(wing + 0.05, (90, 30, 30), 0.35)
         canvas.polygon(wing, (214, 112, 104), 0.92)
         for share in (-0.3, -0.1, 0.12, 0.32):

@@ -99,7 +99,10 @@ def _sclera(rng: np.random.Generator, style: Style, shape: tuple[int, int], scal
     white += smooth_noise(rng, shape, scale * 0.5)[..., None] * (5, 7, 7)
     white += smooth_noise(rng, shape, scale * 0.09)[..., None] * (3, 4, 4)
     flush = np.clip(style.redness * (0.35 + 0.35 * (r - 1)), 0, 0.6).astype(np.float32)
-    return _mix(white, (206, 118, 108), flush)
+    pink = _mix(white, (206, 118, 108), flush)
+    # Wet tissue glistens in streaks, most on the side of the lamp.
+    wet = smooth_noise(rng, shape, scale * 0.06) + 0.8 * smooth_noise(rng, shape, scale * 0.4)
+    return _mix(pink, (255, 253, 250), (0.5 * np.clip(0.8 * wet - 1.35, 0, 1)).astype(np.float32))
 
 
 def _vessels(rng: np.random.Generator, canvas: Painter, style: Style) -> None:
