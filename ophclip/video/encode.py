@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ophclip.errors import OphclipError, UsageError, did_you_mean
+from ophclip.video.sampling import check_fps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +53,8 @@ def write_video(
         UsageError: the codec, suffix, frame rate or frame size cannot be written.
         OphclipError: there are no frames, or the file cannot be written.
     """
+    import av
+
     path = Path(path)
     container = _container_of(path, codec)
     stream_frames = iter(frames)
@@ -59,18 +62,22 @@ def write_video(
     if first is None:
         raise OphclipError(f"{path}: a video must have at least one frame, got none", remedy="pass frames")
     _check_frame(path, first, first.shape, codec)
-    rate = Fraction(fps).limit_denominator(100_000)
-    if rate <= 0:
-        raise UsageError(f"{path}: fps must be positive, got {fps}", remedy="pass a positive frame rate")
+    rate = check_fps(fps)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
         checked = _checked(path, chain((first,), stream_frames), first.shape, codec)
         options = _encoder_options(codec, quality)
         count = _encode(temporary, container, checked, rate, codec, options, keyframe_interval)
-        os.replace(temporary, path)  # noqa: PTH105 (rename in place, atomic on one file system)
+        _publish(temporary, path)
     except OSError as error:
         raise OphclipError(
             f"cannot write {path}: {error.strerror or error}", remedy="check the folder and the free space"
+        ) from error
+    except av.FFmpegError as error:
+        height, width = first.shape[:2]
+        raise UsageError(
+            f"cannot write {path}: FFmpeg refuses {width}x{height}, fps {rate}, quality {quality}: {error}",
+            remedy="choose other values",
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -110,6 +117,12 @@ def _encode(
     return count
 
 
+def _publish(temporary: Path, path: Path) -> None:
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())  # else a power cut could leave the name and no content
+    temporary.replace(path)  # atomic: the two are in one folder
+
+
 def _encoder_options(codec: str, quality: int | None) -> dict[str, str]:
     if codec == "h264":
         return {"preset": "veryfast", "crf": str(23 if quality is None else quality), "threads": "1"}
@@ -146,7 +159,8 @@ def _checked(
 
 
 def _check_frame(path: Path, frame: NDArray[np.uint8], shape: tuple[int, ...], codec: str) -> None:
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.shape != shape:
+    is_picture = frame.dtype == np.uint8 and frame.ndim == 3 and frame.shape[2] == 3 and frame.size > 0
+    if not is_picture or frame.shape != shape:
         raise UsageError(
             f"{path}: frames must all be uint8 [H, W, 3] of one size, got {frame.dtype} {list(frame.shape)}",
             remedy="convert the frames first",

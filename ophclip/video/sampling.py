@@ -62,6 +62,7 @@ def check_fps(fps: float | Fraction) -> Fraction:
     Raises:
         UsageError: it is not a positive finite number.
     """
-    if not math.isfinite(fps) or fps <= 0:
+    rate = Fraction(fps).limit_denominator(1_000_000) if math.isfinite(fps) else Fraction(0)
+    if rate <= 0:
         raise UsageError(f"fps must be a positive number, got {fps}", remedy="pass frames per second, as 1.0")
-    return Fraction(fps).limit_denominator(1_000_000)
+    return rate
