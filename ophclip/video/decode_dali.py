@@ -74,6 +74,8 @@ class DaliSource:
             DaliRefusedError: the codec is not supported here, the file is damaged, or DALI's frames are not
                 the planned ones.
         """
+        if info.by_count:
+            raise self._refused(info, "its container has no presentation times")
         if not self.supports(info):
             where = "a CPU" if self._device_id is None else "a GPU"
             raise DaliRefusedError(
@@ -87,7 +89,7 @@ class DaliSource:
         times_s = (wanted - info.pts[0]) * float(info.time_base)
         with tempfile.TemporaryDirectory(prefix="ophclip-dali-") as folder:
             # DALI's list splits at blanks: the link gives any file a plain name.
-            link = Path(folder) / f"video{info.path.suffix if info.path.suffix.isascii() else ''}"
+            link = Path(folder) / f"video{info.path.suffix if info.path.suffix[1:].isalnum() else ''}"
             link.symlink_to(info.path)
             lines = (f"{link} {row} {number} {number + 1}\n" for row, number in enumerate(numbers))
             listing = Path(folder) / "frames.txt"

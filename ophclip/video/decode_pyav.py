@@ -46,15 +46,18 @@ class PyavSource:
         Raises:
             OphclipError: a planned frame is not in the file, or cannot be decoded.
         """
+        from av.video.reformatter import VideoReformatter
+
         wanted, repeats = np.unique(plan.pts, return_counts=True)
-        pictures = (self._picture(info, frame) for frame in _planned_frames(info, wanted))
+        scaler = VideoReformatter()  # one a video: a frame's own would start its threads anew
+        pictures = (self._picture(info, scaler, frame) for frame in _planned_frames(info, wanted))
         return batched(pictures, repeats, self.geometry, self.batch_size)
 
-    def _picture(self, info: VideoInfo, frame: Any) -> NDArray[np.uint8]:
+    def _picture(self, info: VideoInfo, scaler: Any, frame: Any) -> NDArray[np.uint8]:
         width, height = self.geometry.scaled_size(info.width, info.height)
         if info.rotation in (90, 270):
             width, height = height, width
-        scaled = frame.reformat(width=width, height=height, format="rgb24", interpolation="BILINEAR")
+        scaled = scaler.reformat(frame, width, height, "rgb24", interpolation="BILINEAR", threads=1)
         picture: NDArray[np.uint8] = np.rot90(scaled.to_ndarray(), info.rotation // 90)
         return self.geometry.cut(picture)
 
@@ -66,7 +69,7 @@ class _SeekMissed(Exception):  # noqa: N818 (a signal between two functions here
 def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[Any]:
     done = 0
     try:
-        with open_container(info.path, generate_pts=info.generate_pts) as container:
+        with open_container(info.path) as container:
             for key, targets in _segments(info, wanted):
                 for frame in _decode_segment(info, container, key, targets):
                     yield frame
@@ -74,7 +77,7 @@ def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[Any]
             return
     except _SeekMissed:
         pass  # some containers cannot seek; others flag key frames that are none
-    with open_container(info.path, generate_pts=info.generate_pts) as container:
+    with open_container(info.path) as container:
         yield from _decode_segment(info, container, None, wanted[done:])
 
 
@@ -97,10 +100,10 @@ def _decode_segment(
     """Yield the frames at `targets` in order, decoding from key frame `key` or from where the file starts."""
     produced = 0
     reasons: list[str] = []
-    for frame in _decode_from(info, container, key, reasons):
-        if frame.pts is None or frame.pts < targets[produced]:
+    for pts, frame in _timed(info, _decode_from(info, container, key, reasons)):
+        if pts is None or pts < targets[produced]:
             continue
-        if frame.pts > targets[produced] or frame.is_corrupt:
+        if pts > targets[produced] or frame.is_corrupt:
             break
         yield frame
         produced += 1
@@ -116,6 +119,12 @@ def _decode_segment(
     )
 
 
+def _timed(info: VideoInfo, frames: Iterator[Any]) -> Iterator[tuple[int | None, Any]]:
+    if info.by_count:
+        return zip(info.pts.tolist(), frames, strict=False)
+    return ((frame.pts, frame) for frame in frames)
+
+
 def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list[str]) -> Iterator[Any]:
     import av
 
@@ -123,7 +132,7 @@ def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list
     if not stream.codec_context.is_open:
         stream.codec_context.thread_type = "AUTO"
     if key is not None:
-        container.seek(key, stream=stream, backward=True)
+        _seek(container, stream, key)
     feeding = key is None
     for packet in container.demux(stream):
         if not feeding:
@@ -135,6 +144,17 @@ def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list
                 yield from packet.decode()
             except av.FFmpegError as error:
                 reasons.append(error.strerror or str(error))
+                if info.by_count:
+                    return  # the frames that follow would be miscounted
+
+
+def _seek(container: Any, stream: Any, key: int) -> None:
+    import av
+
+    try:
+        container.seek(key, stream=stream, backward=True)
+    except av.FFmpegError as error:
+        raise _SeekMissed from error
 
 
 def _is_past(packet: Any, key: int | None) -> bool:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ophclip.errors import OphclipError
+from ophclip.video.complete import check_complete, truncated
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TRUNCATION_TOLERANCE_S = 1.0  # headers round durations, and an edit may end between two frames
+TRUNCATION_TOLERANCE_S = 1.0  # headers round durations
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class VideoInfo:
     end_pts: int  # when the last frame leaves the screen
     keyframes: NDArray[np.int64]  # ascending pts from which decoding can start; some may not be shown
     start: Fraction  # seconds
-    generate_pts: bool = field(default=False)  # the container has decode times only (AVI)
+    by_count: bool = False  # the container has decode times only (AVI): the n-th frame decoded is pts[n]
 
     @property
     def start_s(self) -> float:
@@ -71,12 +72,18 @@ def probe(path: Path) -> VideoInfo:
     """
     path = Path(path).absolute()
     _check_file(path)
-    info = _probe(path, generate_pts=False)
-    return info if info is not None else _require(_probe(path, generate_pts=True), path)
+    with open_container(path) as container:
+        stream = best_stream(container, path)
+        packets = _read_packets(container, stream)
+        by_count = _has_decode_times_only(container.format.name, packets)
+        if by_count:
+            _count_frames(packets, path)
+        _check_end(path, container, stream, packets)
+        return _describe(path, container, stream, packets, by_count)
 
 
 @contextmanager
-def open_container(path: Path, *, generate_pts: bool = False) -> Iterator[Any]:
+def open_container(path: Path) -> Iterator[Any]:
     """Open a media file for demuxing; FFmpeg's errors come out naming the path.
 
     Raises:
@@ -85,9 +92,8 @@ def open_container(path: Path, *, generate_pts: bool = False) -> Iterator[Any]:
     import av
 
     av.logging.set_level(None)  # what matters is raised; a corpus of odd files would flood the terminal
-    options = {"fflags": "+genpts"} if generate_pts else {}
     try:
-        with av.open(str(path), options=options, metadata_errors="ignore") as container:
+        with av.open(str(path), metadata_errors="ignore") as container:
             yield container
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -116,37 +122,35 @@ def best_stream(container: Any, path: Path) -> Any:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise OphclipError(f"{path}: must be a video file, got a folder", remedy="name a file")
     if not path.exists():
         raise OphclipError(f"{path}: no such file", remedy="check the path")
+    if not path.is_file():
+        what = "a folder" if path.is_dir() else "a pipe or device"
+        raise OphclipError(f"{path}: must be a video file, got {what}", remedy="name a file")
     if not os.access(path, os.R_OK):
         raise OphclipError(f"{path}: not readable", remedy="check its permissions")
     if path.stat().st_size == 0:
         raise OphclipError(f"{path}: the file is empty", remedy="fetch it again")
+    try:
+        check_complete(path)
+    except OSError as error:
+        raise OphclipError(
+            f"{path}: cannot be read: {error.strerror or error}", remedy="check the disk"
+        ) from error
 
 
 @dataclass
 class _Packets:
     """The packets of one stream in decode order, and the first frame they give."""
 
-    pts: list[int] = field(default_factory=list)
+    pts: list[Any] = field(default_factory=list)  # int, or None where the container gives none
+    dts: list[Any] = field(default_factory=list)
     durations: list[int] = field(default_factory=list)
     is_key: list[bool] = field(default_factory=list)
     is_shown: list[bool] = field(default_factory=list)
-    missing_pts: int = 0
+    num_untimed: int = 0
     last_is_corrupt: bool = False
     first_frame: Any = None
-
-
-def _probe(path: Path, *, generate_pts: bool) -> VideoInfo | None:
-    with open_container(path, generate_pts=generate_pts) as container:
-        stream = best_stream(container, path)
-        packets = _read_packets(container, stream)
-        if packets.missing_pts and not packets.pts:
-            return None
-        _check_complete(path, container, stream, packets)
-        return _describe(path, container, stream, packets, generate_pts)
 
 
 def _read_packets(container: Any, stream: Any) -> _Packets:
@@ -154,11 +158,16 @@ def _read_packets(container: Any, stream: Any) -> _Packets:
 
     packets = _Packets()
     codec = stream.codec_context.name
+    # There a packet without a time is the second field of a frame, which shows at the time of the first.
+    may_lack_pts = container.format.name in ("mpegts", "mpeg")
     stream.codec_context.thread_count = 1  # several threads would read packets ahead for one frame
     for packet in container.demux(stream):
         if packet.size > 0:
             packets.last_is_corrupt = packet.is_corrupt
-            _add_packet(packets, packet, codec)
+            if packet.pts is not None or (packet.dts is not None and not may_lack_pts):
+                _add_packet(packets, packet, codec)
+            else:
+                packets.num_untimed += 1
         if packets.first_frame is None:
             try:
                 packets.first_frame = next(iter(packet.decode()), None)
@@ -168,10 +177,8 @@ def _read_packets(container: Any, stream: Any) -> _Packets:
 
 
 def _add_packet(packets: _Packets, packet: Any, codec: str) -> None:
-    if packet.pts is None:
-        packets.missing_pts += 1
-        return
     packets.pts.append(packet.pts)
+    packets.dts.append(packet.dts)
     packets.durations.append(packet.duration or 0)
     packets.is_key.append(packet.is_keyframe)
     packets.is_shown.append(not packet.is_discard and not _is_hidden(packet, codec))
@@ -182,9 +189,23 @@ def _is_hidden(packet: Any, codec: str) -> bool:
     return codec in ("vp8", "libvpx") and not memoryview(packet)[0] >> 4 & 1
 
 
-def _describe(
-    path: Path, container: Any, stream: Any, packets: _Packets, generate_pts: bool
-) -> VideoInfo | None:
+def _has_decode_times_only(name: str, packets: _Packets) -> bool:
+    # Where AVI reorders frames, FFmpeg's presentation times are guesses, and wrong ones for H.264.
+    return None in packets.pts or (name == "avi" and packets.pts != packets.dts)
+
+
+def _count_frames(packets: _Packets, path: Path) -> None:
+    """Give the n-th frame that is decoded the n-th time, and no key frame to seek to but the first."""
+    if None in packets.dts or not packets.is_key[0]:
+        raise _untimed(path)
+    packets.pts = sorted(packets.dts)
+    packets.is_key = [index == 0 for index in range(len(packets.pts))]
+    packets.is_shown = [True] * len(packets.pts)
+
+
+def _describe(path: Path, container: Any, stream: Any, packets: _Packets, by_count: bool) -> VideoInfo:
+    if packets.num_untimed and not packets.pts:
+        raise _untimed(path)
     pts = np.asarray(packets.pts, dtype=np.int64)
     is_key = np.asarray(packets.is_key, dtype=bool)
     shown = np.asarray(packets.is_shown, dtype=bool) & _decodable(pts, is_key, packets.first_frame)
@@ -206,7 +227,7 @@ def _describe(
         end_pts=int(pts[last]) + (packets.durations[last] or _typical_step(shown_pts, stream)),
         keyframes=np.unique(pts[is_key]),
         start=_start(container, stream, shown_pts),
-        generate_pts=generate_pts,
+        by_count=by_count,
     )
 
 
@@ -247,22 +268,19 @@ def _start(container: Any, stream: Any, pts: NDArray[np.int64]) -> Fraction:
     return first if abs(start - first) <= Fraction(1, 1_000_000) else start
 
 
-def _check_complete(path: Path, container: Any, stream: Any, packets: _Packets) -> None:
-    names = container.format.name
-    count = len(packets.pts) + packets.missing_pts
-    if "mp4" in names and stream.frames and count < stream.frames:
-        raise _truncated(path, f"{count} of {stream.frames} frames")
-    if packets.last_is_corrupt and names != "mpegts":
-        raise _truncated(path, "the last frame is cut")
-    if names == "mpegts" or not container.duration or not packets.pts:
+def _check_end(path: Path, container: Any, stream: Any, packets: _Packets) -> None:
+    """Check what `check_complete` cannot see: a cut frame, and the durations of FLV and ASF."""
+    name = container.format.name
+    if packets.last_is_corrupt and name != "mpegts":
+        raise truncated(path, "its last frame is cut")
+    if name not in ("flv", "asf") or not container.duration or not packets.pts:
         return
-    # Matroska counts its duration from zero, MP4 from the start: the later of the two ends is the fair one.
-    declared_s = container.duration / 1e6 + min(0.0, (container.start_time or 0) / 1e6)
+    declared_s = container.duration / 1e6
     end_s = float(max(packets.pts) * stream.time_base)
     if declared_s - end_s > TRUNCATION_TOLERANCE_S:
         end_s = max(end_s, _end_of_all_streams_s(container))
         if declared_s - end_s > TRUNCATION_TOLERANCE_S:
-            raise _truncated(path, f"{end_s:.2f} of {declared_s:.2f} s")
+            raise truncated(path, f"{end_s:.2f} of {declared_s:.2f} s are there")
 
 
 def _end_of_all_streams_s(container: Any) -> float:
@@ -275,11 +293,5 @@ def _end_of_all_streams_s(container: Any) -> float:
     return max(ends, default=0.0)
 
 
-def _truncated(path: Path, what: str) -> OphclipError:
-    return OphclipError(f"{path}: the file is truncated: {what} are there", remedy="fetch it again")
-
-
-def _require(info: VideoInfo | None, path: Path) -> VideoInfo:
-    if info is None:
-        raise OphclipError(f"{path}: its frames carry no times", remedy="remux it to MP4 or Matroska")
-    return info
+def _untimed(path: Path) -> OphclipError:
+    return OphclipError(f"{path}: its frames carry no times", remedy="remux it to MP4 or Matroska")
