@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,9 +13,11 @@ from typing import Any, Literal
 from ophclip.errors import UsageError
 
 FOLDER = Path(__file__).with_name("prompt_sets")
+EXAMPLE = FOLDER / "simulated.toml"
 
 Variant = Literal["name", "template", "description", "all"]
 VARIANTS: tuple[Variant, ...] = ("name", "template", "description", "all")
+TASKS = ("phases", "instruments")
 
 
 @dataclass(frozen=True)
@@ -34,26 +37,28 @@ class PromptFile:
     sha256: str
     tables: dict[str, Any]
 
-    def for_classes(self, task: str, classes: list[str], variant: Variant) -> Prompts:
+    def for_classes(self, task: str, classes: Sequence[str], variant: Variant) -> Prompts:
         """Return the sentences of `classes` of a task ("phases" or "instruments").
 
         Raises:
             UsageError: a class has no prompt.
         """
-        plain = self.tables["names"][task]
+        plain = self.tables["names"].get(task, {})
         unknown = [name for name in classes if name not in plain]
         if unknown:
             raise UsageError(
                 f"{self.name} has no prompt for {task[:-1]} {unknown[0]!r}",
                 remedy="add it to the prompts file",
             )
+        if not classes:
+            return Prompts([], [])
         templates = self.tables["template"]
         described = self.tables["description"][task]
         return Prompts(
             positives=[
                 _sentences(plain[name], templates[task], described[name], variant) for name in classes
             ],
-            negatives=[[text.format(plain[name]) for text in templates["negatives"]] for name in classes],
+            negatives=[_filled(templates["negatives"], plain[name]) for name in classes],
         )
 
 
@@ -61,19 +66,75 @@ def load_prompts(name: str) -> PromptFile:
     """Read a prompts file of this package, or a user's own by path.
 
     Raises:
-        UsageError: there is no such file, or it is not a prompts file.
+        UsageError: there is no such file, it is not a prompts file, a class has a name but no description
+            (or the reverse), a list is empty, or two classes share a name or a description.
     """
     path = FOLDER / name if (FOLDER / name).is_file() else Path(name)
     try:
         content = path.read_bytes()
         tables = tomllib.loads(content.decode("utf-8"))
-        version = int(tables["version"])
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError) as error:
-        raise UsageError(f"{path} is not a prompts file: {error}", remedy="see docs/evaluation.md") from error
-    return PromptFile(path.name, version, hashlib.sha256(content).hexdigest(), tables)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"{path} is not a prompts file: {reason}", remedy=f"see {EXAMPLE}") from error
+    problem = next(_problems(tables), None)
+    if problem:
+        raise UsageError(f"{path}: {problem}", remedy=f"write it as {EXAMPLE} is")
+    return PromptFile(path.name, tables["version"], hashlib.sha256(content).hexdigest(), tables)
+
+
+def _problems(tables: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with a prompts file; what follows a problem may rely on its absence."""
+    version = tables.get("version")
+    if not isinstance(version, int) or isinstance(version, bool):
+        yield f"version must be an integer, got {version!r}"
+    for name in ("template", "names", "description"):
+        if not isinstance(tables.get(name), dict):
+            yield f"there must be a table [{name}]"
+    tasks = [task for task in TASKS if task in tables["names"]]
+    if not tasks:
+        yield "there must be a table [names.phases] or [names.instruments]"
+    for name in (*tasks, "negatives"):
+        yield from _list_problems(f"template.{name}", tables["template"].get(name))
+    for task in tasks:
+        yield from _class_problems(task, tables["names"][task], tables["description"].get(task))
+
+
+def _class_problems(task: str, names: Any, described: Any) -> Iterator[str]:
+    if not isinstance(names, dict) or not isinstance(described, dict):
+        yield f"[names.{task}] and [description.{task}] must be tables"
+    for key in sorted({*names, *described}):
+        if key not in names or key not in described:
+            yield f"{key!r} must be in both names.{task} and description.{task}"
+        if not isinstance(names[key], str) or not names[key].strip():
+            yield f"names.{task}.{key} must be a plain name, got {names[key]!r}"
+        yield from _list_problems(f"description.{task}.{key}", described[key])
+    yield from _shared(task, {key: [names[key], *described[key]] for key in names})
+
+
+def _shared(task: str, texts: dict[str, list[str]]) -> Iterator[str]:
+    said: dict[str, str] = {}
+    for key, sentences in texts.items():
+        for text in sentences:
+            first = said.setdefault(text.strip().casefold(), key)
+            if first != key:
+                yield f"{text!r} must describe one of the {task}, got it for {first!r} and {key!r}"
+
+
+def _list_problems(where: str, texts: Any) -> Iterator[str]:
+    if not isinstance(texts, list) or not texts:
+        yield f"{where} must be a list of sentences, got {texts!r}"
+    for text in texts:
+        if not isinstance(text, str) or not text.strip():
+            yield f"{where} must hold sentences, got {text!r}"
+    if len(set(texts)) < len(texts):
+        yield f"{where} must hold each sentence once"
 
 
 def _sentences(name: str, templates: list[str], described: list[str], variant: Variant) -> list[str]:
-    filled = [template.format(name) for template in templates]
+    filled = _filled(templates, name)
     choices = {"name": [name], "template": filled, "description": described}
     return [name, *filled, *described] if variant == "all" else choices[variant]
+
+
+def _filled(templates: list[str], name: str) -> list[str]:
+    return [template.replace("{}", name) for template in templates]
