@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import uuid
@@ -14,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from ophclip.cache import CacheInput, FeatureCache, build_cache, open_cache
+from ophclip.cache import CacheInput, FeatureCache
 from ophclip.errors import OphclipError, UsageError
 from ophclip.evaluate.datasets import Dataset, Item, load_dataset
+from ophclip.evaluate.features import embed_videos
 from ophclip.evaluate.prompts import PromptFile, Variant, load_prompts
 from ophclip.evaluate.scores import VideoPrediction, instrument_scores, num_unscored, phase_scores
 from ophclip.evaluate.zero_shot import class_probabilities, embed_classes, presence_scores
-from ophclip.models import DualEncoder, load_encoder, load_model
+from ophclip.models import DualEncoder, load_model
 from ophclip.video import Decoder
 
 PROTOCOL = "zero-shot/frame/1"
@@ -91,9 +93,9 @@ def evaluate(
 
 def _embed(run: Path, data: Dataset, out: Path, decoder: Decoder, device: str) -> FeatureCache:
     inputs = [CacheInput(item.video_id, item.path) for item in data.items]
-    store = out / "features.zarr"
-    encoder = load_encoder(str(run), device)
-    report = build_cache(inputs, store, encoder=encoder, fps=data.fps, decoder=decoder)
+    cache, report = embed_videos(
+        run, inputs, out / "features.zarr", fps=data.fps, decoder=decoder, device=device
+    )
     if report.failed:
         video_id, reason = next(iter(report.failed.items()))
         raise OphclipError(
@@ -101,7 +103,7 @@ def _embed(run: Path, data: Dataset, out: Path, decoder: Decoder, device: str) -
             f"{video_id}: {reason}",
             remedy="mend or fetch these videos again: a score over fewer videos would not be comparable",
         )
-    return open_cache(store)
+    return cache
 
 
 def _predict(
@@ -172,17 +174,15 @@ def _numbers(
 
 
 def _data_hash(data: Dataset) -> str:
-    """Hash what is scored: ids, labels and class names, not where the files lie."""
+    """Hash what is scored: ids, labels and class names, not where the files lie or in which order."""
     digest = hashlib.sha256(json.dumps([data.phase_names, data.instrument_names, data.fps]).encode())
-    for item in data.items:
-        digest.update(item.video_id.encode())
-        for labels in (item.phases, item.instruments):
-            digest.update(b"-" if labels is None else np.ascontiguousarray(labels, "<i8").tobytes())
+    for item in sorted(data.items, key=lambda item: item.video_id):
+        labels = [None if part is None else part.tolist() for part in (item.phases, item.instruments)]
+        digest.update(json.dumps([item.video_id, *labels]).encode())
     return digest.hexdigest()
 
 
 def _save_predictions(path: Path, predictions: Sequence[VideoPrediction]) -> None:
-    temporary = path.with_name(f".{uuid.uuid4().hex}.npz")
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for prediction in predictions:
         name = prediction.item.video_id
@@ -190,8 +190,9 @@ def _save_predictions(path: Path, predictions: Sequence[VideoPrediction]) -> Non
         arrays[f"{name}/phase_probabilities"] = prediction.phase_probabilities
         arrays[f"{name}/instrument_cosines"] = prediction.instrument_cosines
         arrays[f"{name}/instrument_probabilities"] = prediction.instrument_probabilities
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    _write(path, buffer.getvalue())
 
 
 def _report(results: Results, data: Dataset, predictions: Sequence[VideoPrediction]) -> None:
@@ -202,8 +203,14 @@ def _report(results: Results, data: Dataset, predictions: Sequence[VideoPredicti
 
 def _write(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)  # noqa: PTH105
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _rounded(value: Any) -> Any:

@@ -24,6 +24,8 @@ Scores = NDArray[np.float32]
 
 def embed_classes(model: DualEncoder, sentences: Sequence[Sequence[str]]) -> Scores:
     """Embed each class as the normalised mean of its normalised sentence embeddings: `[C, D]`."""
+    if not sentences:
+        return np.zeros((0, model.dim), dtype=np.float32)
     with torch.inference_mode():
         rows = [
             F.normalize(F.normalize(model.embed_text(list(texts)).float(), dim=1).mean(0), dim=0)
@@ -51,6 +53,6 @@ def presence_scores(model: DualEncoder, frames: Scores, prompts: Prompts) -> tup
 
 
 def _softmax(logits: NDArray[np.floating]) -> Scores:
-    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True, initial=-np.inf))
     probabilities: Scores = (shifted / shifted.sum(axis=-1, keepdims=True)).astype(np.float32)
     return probabilities

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ophclip.cache import CacheInput, FeatureCache, build_cache, open_cache
+from ophclip import console
+from ophclip.cache import CacheInput, FeatureCache
 from ophclip.corpus import Video, read_corpus
 from ophclip.errors import UsageError
-from ophclip.models import load_encoder, load_model
+from ophclip.evaluate.features import embed_videos
+from ophclip.models import load_model
 from ophclip.ops import topk
 from ophclip.video import Decoder
 
 MOMENTS_FPS = 1.0
 MIN_GAP_S = 5.0  # two moments of one video are at least this far apart
+CANDIDATES = int(2 * MIN_GAP_S * MOMENTS_FPS)  # rows a moment: enough where frames are evenly spaced
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,23 @@ class Moment:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Pool:
+    """Embedded frames of several videos: rows `[N, D]`, the video of each by number, its time in seconds."""
+
+    rows: Tensor
+    owners: NDArray[np.int64]
+    times_s: NDArray[np.float64]
+
+
 def search(
     run: Path, text: str, k: int = 10, *, decoder: Decoder = "auto", device: str = "cpu"
 ) -> list[Moment]:
     """Find the `k` moments of the run's silent training videos that match `text` best.
 
     The videos are embedded once, at one frame a second, into `run/moments.zarr`. Moments of one video lie
-    at least five seconds apart, so fewer than `k` may be found.
+    at least five seconds apart, so fewer than `k` may be found. Videos that cannot be read are left out,
+    with a warning.
 
     Raises:
         UsageError: the text is empty, k < 1, or the run has no silent videos.
@@ -54,17 +69,43 @@ def search(
     if k < 1:
         raise UsageError(f"k must be at least 1, got {k}", remedy="ask for 10, say")
     model = load_model(run, device)
-    videos = _silent_videos(run)
-    cache = _embed(run, videos, decoder, device)
+    videos, cache = _embed(run, _silent_videos(run), decoder, device)
     with torch.inference_mode():
         query = F.normalize(model.embed_text([text]).float(), dim=1).cpu()
-    titles = {video.video_id: video for video in videos}
-    rows, owners, times = _all_rows(cache, [video.video_id for video in videos if video.video_id in cache])
-    scores, ids = topk(query, torch.from_numpy(rows), len(rows))
-    return [
-        Moment(owner, str(titles[owner].path), time_s, round(score, 4), titles[owner].title)
-        for owner, time_s, score in _spaced(scores[0].tolist(), ids[0].tolist(), owners, times, k)
-    ]
+    pool = _pool(cache, videos)
+    moments = []
+    for row, score in best_moments(query, pool, k):
+        video, time_s = videos[pool.owners[row]], float(pool.times_s[row])
+        moments.append(Moment(video.video_id, str(video.path), time_s, round(score, 4), video.title))
+    return moments
+
+
+def best_moments(query: Tensor, pool: Pool, k: int) -> list[tuple[int, float]]:
+    """Return at most `k` rows of the pool with their scores, best first, spaced within each video.
+
+    A row is left out if a better one of its video lies less than `MIN_GAP_S` away. `query` is `[1, D]`.
+    """
+    num_rows = len(pool.rows)
+    wanted = min(CANDIDATES * k, num_rows)
+    while True:
+        scores, rows = topk(query, pool.rows, wanted)
+        found = _spaced(rows[0].tolist(), scores[0].tolist(), pool, k)
+        if len(found) == k or wanted == num_rows:
+            return found
+        wanted = min(2 * wanted, num_rows)
+
+
+def _spaced(rows: list[int], scores: list[float], pool: Pool, k: int) -> list[tuple[int, float]]:
+    found: list[tuple[int, float]] = []
+    taken: dict[int, list[float]] = {}
+    for row, score in zip(rows, scores, strict=True):
+        others, time_s = taken.setdefault(int(pool.owners[row]), []), float(pool.times_s[row])
+        if all(abs(time_s - other) >= MIN_GAP_S for other in others):
+            others.append(time_s)
+            found.append((row, score))
+        if len(found) == k:
+            break
+    return found
 
 
 def _silent_videos(run: Path) -> list[Video]:
@@ -76,8 +117,6 @@ def _silent_videos(run: Path) -> list[Video]:
 
 
 def _corpus_of(run: Path) -> Path:
-    import tomllib
-
     path = run / "config.toml"
     try:
         return Path(tomllib.loads(path.read_text(encoding="utf-8"))["corpus"])
@@ -87,32 +126,25 @@ def _corpus_of(run: Path) -> Path:
         ) from error
 
 
-def _embed(run: Path, videos: list[Video], decoder: Decoder, device: str) -> FeatureCache:
+def _embed(run: Path, videos: list[Video], decoder: Decoder, device: str) -> tuple[list[Video], FeatureCache]:
     inputs = [CacheInput(video.video_id, video.path) for video in videos]
-    store = run / "moments.zarr"
-    build_cache(inputs, store, encoder=load_encoder(str(run), device), fps=MOMENTS_FPS, decoder=decoder)
-    cache = open_cache(store)
-    if not len(cache):
+    cache, report = embed_videos(
+        run, inputs, run / "moments.zarr", fps=MOMENTS_FPS, decoder=decoder, device=device
+    )
+    if report.failed:
+        video_id, reason = next(iter(report.failed.items()))
+        console.warn(f"{len(report.failed)} of {len(videos)} videos are left out; {video_id}: {reason}")
+    readable = [video for video in videos if video.video_id in cache and video.video_id not in report.failed]
+    if not readable:
         raise UsageError("none of the run's silent videos can be read", remedy="check the corpus folder")
-    return cache
+    return readable, cache
 
 
-def _all_rows(cache: FeatureCache, ids: list[str]) -> tuple[NDArray[np.float32], list[str], list[float]]:
-    rows = np.concatenate([np.asarray(cache[video_id], dtype=np.float32) for video_id in ids])
-    owners = [video_id for video_id in ids for _ in cache.times(video_id)]
-    times = [float(time_s) for video_id in ids for time_s in cache.times(video_id)]
-    return rows, owners, times
-
-
-def _spaced(
-    scores: list[float], ids: list[int], owners: list[str], times: list[float], k: int
-) -> list[tuple[str, float, float]]:
-    """Take the best moments first, leaving out what lies close to a better one of the same video."""
-    kept: list[tuple[str, float, float]] = []
-    for score, row in zip(scores, ids, strict=True):
-        owner, time_s = owners[row], times[row]
-        if all(owner != other or abs(time_s - at) >= MIN_GAP_S for other, at, _ in kept):
-            kept.append((owner, time_s, score))
-        if len(kept) == k:
-            break
-    return kept
+def _pool(cache: FeatureCache, videos: list[Video]) -> Pool:
+    lengths = [cache.num_frames(video.video_id) for video in videos]
+    rows = np.empty((sum(lengths), *cache.row_shape), dtype=np.float32)
+    ends = np.cumsum(lengths)
+    for video, end, length in zip(videos, ends, lengths, strict=True):
+        rows[end - length : end] = cache[video.video_id]
+    times = np.concatenate([cache.times(video.video_id) for video in videos])
+    return Pool(torch.from_numpy(rows), np.repeat(np.arange(len(videos)), lengths), times)
