@@ -74,7 +74,7 @@ def accuracy(confusion: NDArray[np.int64]) -> float | None:
     return float(np.trace(confusion) / total) if total else None
 
 
-def mean_over_videos(values: Sequence[float | None]) -> float | None:
+def mean_of_defined(values: Sequence[float | None]) -> float | None:
     """Return the mean of the defined values, None without any."""
     defined = [value for value in values if value is not None]
     return float(np.mean(defined)) if defined else None

@@ -14,21 +14,34 @@ from ophclip.evaluate.scores import VideoPrediction
 
 STYLESHEET = Path(__file__).with_name("report.css")
 
+PER_VIDEO = "over phases true or predicted in a video, averaged over videos"
+POOLED = "over phases true or predicted, all videos together"
+POOLED_ALL = "over all phases, all videos together; absent ones count as 0"
+FIRED = "Share of absent instruments reported as present"
+COSINE = "The same if every positive cosine counted as a report"
+
 RULES = {
     "accuracy.per_video_mean": "Share of scored frames that are right in each video, averaged over videos",
     "accuracy.pooled": "Share of scored frames that are right, all videos together",
     "accuracy.chance_uniform": "What guessing each phase equally often would reach",
     "accuracy.chance_majority": "What always naming the most frequent phase would reach",
-    "f1.per_video_mean.present": "Macro-F1 over phases true or predicted in a video, averaged over videos",
-    "f1.pooled.present": "Macro-F1 over phases true or predicted, all videos together",
-    "f1.pooled.all": "Macro-F1 over all phases, all videos together; absent ones count as 0",
-    "precision.pooled.present": "Macro precision, all videos together",
-    "recall.pooled.present": "Macro recall, all videos together",
-    "jaccard.pooled.present": "Macro Jaccard index, all videos together",
+    "f1.per_video_mean.present": f"Macro F1 {PER_VIDEO}",
+    "f1.pooled.present": f"Macro F1 {POOLED}",
+    "f1.pooled.all": f"Macro F1 {POOLED_ALL}",
+    "precision.per_video_mean.present": f"Macro precision {PER_VIDEO}",
+    "precision.pooled.present": f"Macro precision {POOLED}",
+    "precision.pooled.all": f"Macro precision {POOLED_ALL}",
+    "recall.per_video_mean.present": f"Macro recall {PER_VIDEO}",
+    "recall.pooled.present": f"Macro recall {POOLED}",
+    "recall.pooled.all": f"Macro recall {POOLED_ALL}",
+    "jaccard.pooled.present": f"Macro Jaccard index {POOLED}",
+    "jaccard.pooled.all": f"Macro Jaccard index {POOLED_ALL}",
     "map.pooled.defined_classes": "Mean average precision over instruments that occur, all frames together",
     "map.chance_prevalence": "What a random ranking would reach: the mean share of frames with an instrument",
-    "fpr.micro.prompt_softmax": "Share of absent instruments reported as present, all classes together",
-    "fpr.macro.prompt_softmax": "The same for each instrument, averaged",
+    "fpr.micro.prompt_softmax": f"{FIRED}, all instruments together",
+    "fpr.macro.prompt_softmax": f"{FIRED}, for each instrument, averaged over instruments",
+    "fpr.micro.cosine_sigmoid": f"{COSINE}, all instruments together",
+    "fpr.macro.cosine_sigmoid": f"{COSINE}, averaged over instruments",
     "fpr.macro.at_95_recall": "The same at the threshold that finds 95 % of an instrument's frames, averaged",
 }
 
@@ -37,40 +50,19 @@ def render_report(
     numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction], plots_folder: Path
 ) -> str:
     """Return the report of `numbers` (the content of metrics.json); its figures go to `plots_folder` too."""
-    figures = _figures(numbers, data, predictions)
+    body = _head(numbers, data)
     plots_folder.mkdir(exist_ok=True)
-    for name, svg in figures.items():
-        (plots_folder / f"{name}.svg").write_text(svg, encoding="utf-8")
-    body = [_head(numbers, data)]
-    if "phase" in numbers:
-        body += [
-            "<h2>Phase recognition</h2>",
-            _table(numbers["phase"]),
-            _figure(figures["phase_ribbons"], "Phases over time, one row a video."),
-            _figure(figures["phase_classes"], "F1 of each phase over all frames (number of frames)."),
-            _figure(figures["phase_confusion"], "Confusion: where the frames of each phase went."),
-        ]
-    if "instrument" in numbers:
-        drawn = min(len(predictions), plots.MAX_TIMELINES)
-        rule = escape(numbers["instrument"]["fpr_rule"])
-        body += [
-            "<h2>Instrument recognition</h2>",
-            _table(numbers["instrument"]),
-            f'<p class="note">An instrument counts as present by the rule: {rule}.</p>',
-            _figure(
-                figures["instrument_classes"], "Average precision of each instrument; the line is chance."
-            ),
-            _figure(
-                figures["instrument_timelines"],
-                f"The first {drawn} of {len(predictions)} videos: in view (orange), probability (blue).",
-            ),
-        ]
-    body.append(_foot(numbers, data))
+    for section in (_phase_section, _instrument_section):
+        text, figures = section(numbers, data, predictions)
+        body += text
+        for name, svg in figures.items():
+            (plots_folder / f"{name}.svg").write_text(svg, encoding="utf-8")
     title = f"ophclip: {data.name}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLESHEET.read_text()}</style></head><body>{''.join(body)}</body></html>\n"
+        f"<style>{STYLESHEET.read_text(encoding='utf-8')}</style></head>"
+        f"<body>{body}{_foot(numbers, data)}</body></html>\n"
     )
 
 
@@ -79,23 +71,57 @@ def format_number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def _figures(
+Section = tuple[str, dict[str, str]]  # HTML, and its figures by name
+
+
+def _phase_section(numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]) -> Section:
+    if "phase" not in numbers:
+        return "", {}
+    phase = numbers["phase"]
+    figures = {
+        "phase_ribbons": plots.ribbon_figure(predictions, data.phase_names, data.fps),
+        "phase_classes": plots.class_figure(phase["by_class"], "f1", "F1, pooled over all frames"),
+        "phase_confusion": plots.confusion_figure(phase["confusion"], data.phase_names),
+    }
+    captions = [
+        f"{_number_drawn(predictions, plots.MAX_RIBBONS)}: phases over time.",
+        "F1 of each phase over all frames (number of frames).",
+        "Confusion: where the frames of each phase went.",
+    ]
+    return _section("Phase recognition", phase, "", figures, captions)
+
+
+def _instrument_section(
     numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]
-) -> dict[str, str]:
-    figures = {}
-    if "phase" in numbers:
-        phase = numbers["phase"]
-        figures["phase_ribbons"] = plots.ribbon_figure(predictions, data.phase_names, data.fps)
-        figures["phase_classes"] = plots.class_figure(phase["by_class"], "f1", "F1, pooled over all frames")
-        figures["phase_confusion"] = plots.confusion_figure(phase["confusion"], data.phase_names)
-    if "instrument" in numbers:
-        by_class = numbers["instrument"]["by_class"]
-        label = "average precision, pooled over all frames"
-        figures["instrument_classes"] = plots.class_figure(by_class, "average_precision", label, "chance")
-        figures["instrument_timelines"] = plots.instrument_figure(
-            predictions, data.instrument_names, data.fps
-        )
-    return figures
+) -> Section:
+    if "instrument" not in numbers:
+        return "", {}
+    found = numbers["instrument"]
+    label = "average precision, pooled over all frames"
+    figures = {
+        "instrument_classes": plots.class_figure(found["by_class"], "average_precision", label, "chance"),
+        "instrument_timelines": plots.instrument_figure(predictions, data.instrument_names, data.fps),
+    }
+    captions = [
+        "Average precision of each instrument (number of frames); the line is chance.",
+        f"{_number_drawn(predictions, plots.MAX_TIMELINES)}: "
+        "instruments in view (orange), their probability (blue).",
+    ]
+    note = f"An instrument counts as present by the rule: {found['fpr_rule']}."
+    return _section("Instrument recognition", found, note, figures, captions)
+
+
+def _section(
+    title: str, scores: dict[str, Any], note: str, figures: dict[str, str], captions: list[str]
+) -> Section:
+    drawn = "".join(map(_figure, figures.values(), captions))
+    noted = f'<p class="note">{escape(note)}</p>' if note else ""
+    return f"<h2>{escape(title)}</h2>{_table(scores)}{noted}{drawn}", figures
+
+
+def _number_drawn(predictions: Sequence[VideoPrediction], most: int) -> str:
+    count = len(predictions)
+    return f"All {count} videos" if count <= most else f"The first {most} of {count} videos"
 
 
 def _head(numbers: dict[str, Any], data: Dataset) -> str:
@@ -110,12 +136,11 @@ def _head(numbers: dict[str, Any], data: Dataset) -> str:
         cards.append(
             _card("instrument mAP", found["map.pooled.defined_classes"], found["map.chance_prevalence"])
         )
-    notes = "; ".join(numbers["notes"])
+    notes = "; ".join(["frames are compared with sentences, no labels are learnt", *numbers["notes"]])
     return (
         f"<h1>Zero-shot evaluation on {escape(data.name)}</h1>"
         f'<p class="lead">{numbers["videos"]} videos, {numbers["frames"]} frames, '
-        f"{numbers['fps']:g} a second; "
-        f"nothing was trained on these videos; {escape(notes)}.</p>"
+        f"{numbers['fps']:g} a second; {escape(notes)}.</p>"
         f'<ul class="headline">{"".join(cards)}</ul>'
     )
 
@@ -136,7 +161,8 @@ def _table(scores: dict[str, Any]) -> str:
 
 
 def _figure(svg: str, caption: str) -> str:
-    return f'<figure>{svg}<figcaption class="note">{escape(caption)}</figcaption></figure>'
+    labelled = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(caption)}" ', 1)
+    return f'<figure>{labelled}<figcaption class="note">{escape(caption)}</figcaption></figure>'
 
 
 def _foot(numbers: dict[str, Any], data: Dataset) -> str:

@@ -45,11 +45,11 @@ def phase_scores(dataset: Dataset, predictions: Sequence[VideoPrediction]) -> di
     counts = pooled.sum(axis=1)
 
     def per_video(name: str) -> float | None:
-        return metrics.mean_over_videos([metrics.class_scores(c).macro(name) for c in by_video])
+        return metrics.mean_of_defined([metrics.class_scores(c).macro(name) for c in by_video])
 
     accuracies = [metrics.accuracy(confusion) for confusion in by_video]
     return {
-        "accuracy.per_video_mean": metrics.mean_over_videos(accuracies),
+        "accuracy.per_video_mean": metrics.mean_of_defined(accuracies),
         "accuracy.pooled": metrics.accuracy(pooled),
         "accuracy.chance_uniform": 1 / num_classes,
         "accuracy.chance_majority": float(counts.max() / counts.sum()) if counts.sum() else None,
@@ -85,15 +85,18 @@ def instrument_scores(dataset: Dataset, predictions: Sequence[VideoPrediction]) 
     chances = metrics.prevalence(truth)
     fired = (probabilities > 0.5).astype(np.int64)
     rates = metrics.false_positive_rates(truth, fired)
+    above_zero = (cosines > 0).astype(np.int64)  # where the sigmoid of the cosine is above one half
     at_recall = [
         metrics.false_positive_rate_at_recall(truth[:, c], cosines[:, c]) for c in range(truth.shape[1])
     ]
     return {
-        "map.pooled.defined_classes": metrics.mean_over_videos(precisions),
-        "map.chance_prevalence": metrics.mean_over_videos(chances),
+        "map.pooled.defined_classes": metrics.mean_of_defined(precisions),
+        "map.chance_prevalence": metrics.mean_of_defined(chances),
         "fpr.micro.prompt_softmax": metrics.micro_false_positive_rate(truth, fired),
-        "fpr.macro.prompt_softmax": metrics.mean_over_videos(rates),
-        "fpr.macro.at_95_recall": metrics.mean_over_videos(at_recall),
+        "fpr.macro.prompt_softmax": metrics.mean_of_defined(rates),
+        "fpr.micro.cosine_sigmoid": metrics.micro_false_positive_rate(truth, above_zero),
+        "fpr.macro.cosine_sigmoid": metrics.mean_of_defined(metrics.false_positive_rates(truth, above_zero)),
+        "fpr.macro.at_95_recall": metrics.mean_of_defined(at_recall),
         "fpr_rule": FPR_RULE,
         "frames": len(truth),
         "by_class": {

@@ -107,7 +107,7 @@ def test_per_video_and_pooled_f1_differ_as_worked_out_by_hand() -> None:
     first = metrics.confusion_matrix(np.array([0, 1]), np.array([0, 1]), 3)
     second = metrics.confusion_matrix(np.array([0, 0, 2]), np.array([0, 2, 2]), 3)
     by_video = [metrics.class_scores(confusion).macro("f1") for confusion in (first, second)]
-    assert metrics.mean_over_videos(by_video) == pytest.approx((1 + 2 / 3) / 2)
+    assert metrics.mean_of_defined(by_video) == pytest.approx((1 + 2 / 3) / 2)
     # Pooled: class 0 F1 = 2*2/(3+2) = 4/5, class 1 = 1, class 2 = 2/3.
     assert metrics.class_scores(first + second).macro("f1") == pytest.approx((4 / 5 + 1 + 2 / 3) / 3)
 
@@ -133,8 +133,8 @@ def test_undefined_classes_do_not_count_in_the_mean() -> None:
     truth = np.array([[1, 0], [0, 0]])
     found = metrics.average_precisions(truth, np.array([[0.9, 0.1], [0.1, 0.9]]))
     assert found == [1.0, None]
-    assert metrics.mean_over_videos(found) == 1.0
-    assert metrics.mean_over_videos([None]) is None
+    assert metrics.mean_of_defined(found) == 1.0
+    assert metrics.mean_of_defined([None]) is None
 
 
 @pytest.mark.parametrize(
