@@ -31,15 +31,28 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def printable(text: str) -> str:
+    """Return `text` with a mark for every control character but the line break and the tab.
+
+    Titles and file names come from strangers; an escape sequence in one would reach the terminal.
+    """
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def say(message: str) -> None:
     """Tell the user what is going on, on stderr."""
     if not _quiet:
-        print(message, file=sys.stderr, flush=True)
+        print(printable(message), file=sys.stderr, flush=True)
 
 
 def warn(message: str) -> None:
     """Tell the user of something to know about, on stderr, also when quiet."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    print(f"warning: {printable(message)}", file=sys.stderr, flush=True)
+
+
+def report_error(message: str, remedy: str) -> None:
+    """Say on stderr what went wrong, and on its last line what to do about it."""
+    print(f"error: {printable(message)}\n{printable(remedy)}", file=sys.stderr, flush=True)
 
 
 def emit_json(result: Any) -> None:
@@ -49,19 +62,21 @@ def emit_json(result: Any) -> None:
 
 def emit(text: str) -> None:
     """Print a line of a command's result on stdout."""
-    print(text)
+    print(printable(text))
 
 
 def emit_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table on stdout; a column whose cells are all numbers is aligned right."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", title_style="bold")
+    # Text, so that a title with [brackets] is shown and not read as markup.
+    table = Table(title=Text(printable(title)), title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
         numeric = all(_is_number(row[index]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(printable(cell)) for cell in row))
     _rich_console(stderr=False).print(table)
 
 
@@ -75,7 +90,7 @@ def progress(description: str, total: int | None, unit: str) -> Iterator[Progres
     else:
         log = _LogProgress(description, total, unit)
         yield log
-        log.report()
+        log.close()
 
 
 def _bar(description: str, total: int | None, unit: str) -> Iterator[Progress]:
@@ -83,12 +98,12 @@ def _bar(description: str, total: int | None, unit: str) -> Iterator[Progress]:
     from rich.progress import Progress as RichProgress
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[unit]}  {task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with RichProgress(*columns, console=_rich_console(stderr=True), transient=False) as display:
         yield _BarProgress(display, display.add_task(description, total=total, unit=unit, rate="", note=""))
@@ -122,7 +137,7 @@ class _LogProgress:
     def __init__(self, description: str, total: int | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._start = self._reported = time.monotonic()
-        self._done, self._note = 0, ""
+        self._done, self._last_reported, self._note = 0, -1, ""
 
     def advance(self, count: int = 1) -> None:
         self._done += count
@@ -132,8 +147,12 @@ class _LogProgress:
     def note(self, text: str) -> None:
         self._note = text
 
+    def close(self) -> None:
+        if self._done != self._last_reported:
+            self.report()
+
     def report(self) -> None:
-        self._reported = time.monotonic()
+        self._reported, self._last_reported = time.monotonic(), self._done
         elapsed = max(self._reported - self._start, 1e-9)
         rate = self._done / elapsed
         of_total = f" of {self._total}" if self._total is not None else ""

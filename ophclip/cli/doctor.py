@@ -34,6 +34,7 @@ def _show(found: Diagnosis) -> None:
         ["native kernels", native],
         ["CUDA kernels", native_cuda],
         ["GPU", found.gpu or "none"],
+        ["FFmpeg (of PyAV)", f"libavcodec {found.ffmpeg}"],
         ["decoders", _present(found.decoders)],
         ["decodes", _present(found.decodes)],
         ["encodes", _present(found.encodes)],

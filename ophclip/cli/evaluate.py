@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ophclip import console
-from ophclip.cli.options import json_option, quiet_option
+from ophclip.cli.options import decoder_option, device_option, json_option, quiet_option, resolve_device
 
 if TYPE_CHECKING:
     from ophclip.evaluate import Results
@@ -35,8 +35,8 @@ def _list_datasets(context: click.Context, _parameter: click.Parameter, value: b
     help="Which prompts of the file.",
 )
 @click.option("--keep-background", is_flag=True, help="Score frames outside every phase as a class.")
-@click.option("--decoder", default="auto", show_default=True, type=click.Choice(["auto", "dali", "pyav"]))
-@click.option("--device", default="cpu", show_default=True)
+@decoder_option
+@device_option
 @click.option(
     "--list",
     is_flag=True,
@@ -47,11 +47,11 @@ def _list_datasets(context: click.Context, _parameter: click.Parameter, value: b
 )
 @json_option
 @quiet_option
-def evaluate(run: Path, as_json: bool, **options: Any) -> None:
+def evaluate(run: Path, device: str, as_json: bool, **options: Any) -> None:
     """Evaluate RUN (a pretrain output) zero-shot on a dataset."""
     from ophclip.evaluate import evaluate as run_evaluation
 
-    results = run_evaluation(run, **options)
+    results = run_evaluation(run, device=resolve_device(device), **options)
     if as_json:
         console.emit_json({**results.summary(), "report": str(results.report), **results.numbers})
     else:

@@ -7,15 +7,18 @@ Subcommands live in their own modules and are imported only when called, so `--h
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
+from ophclip import console
 from ophclip._version import __version__
-from ophclip.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_USAGE, OphclipError, did_you_mean
+from ophclip.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, OphclipError, did_you_mean
 
 COMMANDS = {
     "demo": ("ophclip.cli.demo:demo", "The whole pipeline on a simulated corpus, on a laptop, in minutes."),
@@ -81,33 +84,42 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str], debug: bool) -> int:
     try:
         code = ophclip.main(args=arguments, prog_name="ophclip", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except click.exceptions.Exit as exit_request:
-        return exit_request.exit_code
+        sys.stdout.flush()  # here, where a reader that has gone is still our error to handle
+        return code if isinstance(code, int) else EXIT_OK
+    except BrokenPipeError:
+        _drop_output()
+        return EXIT_ERROR
     except (KeyboardInterrupt, click.Abort):
-        _print_error("interrupted", "run the same command again to go on")
+        console.report_error("interrupted", "run the same command again to go on")
         return EXIT_INTERRUPTED
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return EXIT_USAGE
     except click.ClickException as error:
         hint = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "ophclip"
-        _print_error(error.format_message(), f"see {hint} --help")
+        console.report_error(error.format_message(), f"see {hint} --help")
         return EXIT_USAGE
-    except OphclipError as error:
-        if debug:
-            raise
-        _print_error(error.message, error.remedy)
-        return error.exit_code
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of a pipe has gone: nothing is left to say to it
-        return EXIT_ERROR
     except Exception as error:
         if debug:
-            raise
-        _print_error(f"{type(error).__name__}: {error}", "run again with --debug for the traceback")
-        return EXIT_ERROR
+            traceback.print_exc()
+        return _explain(error)
 
 
-def _print_error(message: str, remedy: str) -> None:
-    print(f"error: {message}\n{remedy}", file=sys.stderr)
+def _explain(error: Exception) -> int:
+    if isinstance(error, OphclipError):
+        console.report_error(error.message, error.remedy)
+        return error.exit_code
+    if isinstance(error, OSError) and error.filename is not None:
+        remedy = "check that path, its permissions and the free space"
+        console.report_error(f"{error.filename}: {error.strerror}", remedy)
+    else:
+        console.report_error(f"{type(error).__name__}: {error}", "run again with --debug for the traceback")
+    return EXIT_ERROR
+
+
+def _drop_output() -> None:
+    """Send what is left of stdout nowhere: Python would flush it on exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(signal_number: int, frame: object) -> None:

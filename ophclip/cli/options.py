@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ophclip import console
+from ophclip.errors import UsageError
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -29,3 +30,32 @@ set_option: Decorator = click.option(
 seed_option: Decorator = click.option(
     "--seed", default=0, show_default=True, help="Seed of everything that is drawn."
 )
+
+device_option: Decorator = click.option(
+    "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu, cuda or cuda:N."
+)
+
+decoder_option: Decorator = click.option(
+    "--decoder",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "dali", "pyav"]),
+    help="What decodes video; auto is DALI on a GPU, else PyAV.",
+)
+
+
+def resolve_device(name: str) -> str:
+    """Return the device that `--device` names on this machine.
+
+    Raises:
+        UsageError: it is not here.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    if kind not in ("cpu", "cuda") or not (number or "0").isdecimal() or int(number or 0) >= count:
+        raise UsageError(f"there is no device {name!r} here", remedy="pass --device auto, or cpu")
+    return name

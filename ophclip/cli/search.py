@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ophclip import console
-from ophclip.cli.options import json_option, quiet_option
+from ophclip.cli.options import decoder_option, device_option, json_option, quiet_option, resolve_device
 
 if TYPE_CHECKING:
     from ophclip.explorer.search import Moment
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("text")
-@click.option("-k", default=10, show_default=True, help="Number of moments.")
-@click.option("--decoder", default="auto", show_default=True, type=click.Choice(["auto", "dali", "pyav"]))
-@click.option("--device", default="cpu", show_default=True)
+@click.option("-k", "--k", default=10, show_default=True, help="Number of moments.")
+@decoder_option
+@device_option
 @json_option
 @quiet_option
 def search(run: Path, text: str, k: int, decoder: Any, device: str, as_json: bool) -> None:
     """Find the moments of RUN's silent videos that match TEXT."""
     from ophclip.explorer.search import search as find
 
-    moments = find(run, text, k, decoder=decoder, device=device)
+    moments = find(run, text, k, decoder=decoder, device=resolve_device(device))
     if as_json:
         console.emit_json({"text": text, "moments": [moment.as_dict() for moment in moments]})
     else:
