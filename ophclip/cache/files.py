@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import uuid
-from contextlib import suppress
 from pathlib import Path
 
 
@@ -23,19 +22,19 @@ def write_once(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         write_file(temporary, data)
-        with suppress(FileExistsError):
-            _link(temporary, path)
+        try:
+            os.link(temporary, path)
+        except OSError:
+            if not path.exists():  # no links there: two first writers at the same instant are not told apart
+                temporary.rename(path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:  # no links there: two first writers at the same instant are not told apart
-        source.rename(target)
+def remove_unfinished(path: Path) -> None:
+    """Remove what processes that died in `write_once` left; `path` itself must be there."""
+    for temporary in path.parent.glob(f".{path.name}.*"):
+        temporary.unlink(missing_ok=True)
 
 
 def write_file(path: Path, data: bytes) -> None:

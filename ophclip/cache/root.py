@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ophclip.cache.files import fsync_folder, write_once
+from ophclip.cache.files import fsync_folder, remove_unfinished, write_once
 from ophclip.cache.layout import FORMAT_VERSION, JOURNAL, METADATA, VIDEOS, group_metadata
 from ophclip.errors import UsageError
 
@@ -44,6 +44,8 @@ def make_root(path: Path, provenance: dict[str, Any]) -> None:
         fsync_folder(path / VIDEOS)
         fsync_folder(path)
         fsync_folder(path.absolute().parent)
+    remove_unfinished(path / METADATA)
+    remove_unfinished(path / VIDEOS / METADATA)
 
 
 def _is_begun(path: Path) -> bool:
