@@ -118,7 +118,7 @@ class DaliSource:
                 pictures, numbers, times_s = (_to_host(output) for output in pipeline.run())
                 yield pictures[:, 0], numbers.reshape(-1), times_s.reshape(-1)
         except (RuntimeError, ValueError) as error:
-            raise self._refused(info, _first_line(error)) from error
+            raise self._refused(info, _reason(error)) from error
 
     def _refused(self, info: VideoInfo, reason: str) -> DaliRefusedError:
         return DaliRefusedError(
@@ -169,7 +169,8 @@ def _tolerance_s(info: VideoInfo) -> float:
     return 0.5 * float(info.time_base) + 1e-6
 
 
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Error", "C++ context", "encountered"))]
-    return (telling or lines or [type(error).__name__])[0][:300]
+def _reason(error: Exception) -> str:
+    """Return the line of a DALI error that says what happened, without the tracebacks around it."""
+    told = str(error).rpartition("encountered:")[2]
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:300]
