@@ -61,18 +61,25 @@ def phase_scores(dataset: Dataset, predictions: Sequence[VideoPrediction]) -> di
         },
         "scored_frames": int(counts.sum()),
         "by_class": {
-            name: {
-                "frames": int(counts[c]),
-                "precision": float(scored.precision[c]),
-                "recall": float(scored.recall[c]),
-                "f1": float(scored.f1[c]),
-            }
+            name: _class_numbers(scored, c, frames=int(counts[c]), predicted=int(pooled[:, c].sum()))
             for c, name in enumerate(dataset.phase_names)
         },
         "by_video": {
             prediction.item.video_id: value for prediction, value in zip(predictions, accuracies, strict=True)
         },
         "confusion": pooled.tolist(),
+    }
+
+
+def _class_numbers(
+    scored: metrics.ClassScores, c: int, *, frames: int, predicted: int
+) -> dict[str, float | None]:
+    """Return the scores of one class; where macro means take 0 for 0/0, its own number is None."""
+    return {
+        "frames": frames,
+        "precision": float(scored.precision[c]) if predicted else None,
+        "recall": float(scored.recall[c]) if frames else None,
+        "f1": float(scored.f1[c]) if frames or predicted else None,
     }
 
 
