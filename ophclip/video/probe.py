@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,7 +70,11 @@ def probe(path: Path) -> VideoInfo:
         OphclipError: the file is missing, unreadable, no media file, truncated, or holds no video frames.
     """
     path = Path(path).absolute()
-    _check_file(path)
+    try:
+        _check_file(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OphclipError(f"{path}: cannot be read: {reason}", remedy="check its permissions") from error
     with open_container(path) as container:
         stream = best_stream(container, path)
         packets = _read_packets(container, stream)
@@ -127,16 +130,9 @@ def _check_file(path: Path) -> None:
     if not path.is_file():
         what = "a folder" if path.is_dir() else "a pipe or device"
         raise OphclipError(f"{path}: must be a video file, got {what}", remedy="name a file")
-    if not os.access(path, os.R_OK):
-        raise OphclipError(f"{path}: not readable", remedy="check its permissions")
     if path.stat().st_size == 0:
         raise OphclipError(f"{path}: the file is empty", remedy="fetch it again")
-    try:
-        check_complete(path)
-    except OSError as error:
-        raise OphclipError(
-            f"{path}: cannot be read: {error.strerror or error}", remedy="check the disk"
-        ) from error
+    check_complete(path)
 
 
 @dataclass

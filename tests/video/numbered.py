@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -11,6 +12,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 BITS = 10
@@ -74,9 +76,7 @@ def write_numbered(
         sound = output.add_stream(sound_codec, rate=48000) if audio_s else None
         packets = []
         for number, tick in enumerate(pts):
-            frame = av.VideoFrame.from_ndarray(draw(number, *size), format="rgb24")
-            frame.pts, frame.time_base = tick, time_base
-            packets += stream.encode(frame)
+            packets += stream.encode(_frame(number, size, tick, time_base))
         packets += stream.encode(None)
         if sound is not None:
             packets += _silence(sound, audio_s)
@@ -95,6 +95,31 @@ def write_audio(path: Path, seconds: float = 0.5) -> Path:
         for packet in _silence(stream, seconds):
             output.mux(packet)
     return path
+
+
+def write_with_cover(path: Path, num_frames: int) -> Path:
+    """Write an MP4 whose first stream is a large cover picture, with sound alone if there are no frames."""
+    with av.open(str(path), "w") as output:
+        cover = output.add_stream("mjpeg", rate=1)
+        cover.width, cover.height, cover.pix_fmt = 640, 640, "yuvj420p"
+        cover.disposition = Disposition.attached_pic
+        video = output.add_stream("libx264" if num_frames else "aac", rate=25 if num_frames else 48000)
+        packets = cover.encode(_frame(0, (640, 640), 0, Fraction(1))) + cover.encode(None)
+        if num_frames:
+            video.width, video.height, video.pix_fmt = 160, 48, "yuv420p"
+            for number in range(num_frames):
+                packets += video.encode(_frame(number, (160, 48), number, Fraction(1, 25)))
+            packets += video.encode(None)
+        else:
+            packets += _silence(video, 0.5)
+        output.mux(packets)
+    return path
+
+
+def _frame(number: int, size: tuple[int, int], tick: int, time_base: Fraction) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(draw(number, *size), format="rgb24")
+    frame.pts, frame.time_base = tick, time_base
+    return frame
 
 
 def _silence(stream: Any, seconds: float) -> list[Any]:
@@ -120,3 +145,38 @@ def remux(source: Path, target: Path, *, drop: int = 0, **options: str) -> Path:
                 packet.stream = copy
                 output.mux(packet)
     return target
+
+
+def trim(source: Path, target: Path, start: int, duration_ms: int) -> Path:
+    """Copy an MP4 and let its edit list show `duration_ms` from media tick `start` on, as a phone trims."""
+    data = bytearray(source.read_bytes())
+    entry = data.index(b"elst") + 12  # behind the name, the version and flags, and the number of edits
+    assert data[entry - 8] == 0
+    data[entry : entry + 8] = struct.pack(">Ii", duration_ms, start)
+    target.write_bytes(data)
+    return target
+
+
+def hide_every_third(source: Path, target: Path) -> Path:
+    """Copy a VP8 video; the frames 2, 5, 8.. become reference pictures that are decoded and never shown."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as output:
+        stream = given.streams.video[0]
+        copy = output.add_stream_from_template(stream)
+        for index, packet in enumerate(given.demux(stream)):
+            if packet.dts is not None:
+                data = bytearray(bytes(packet))
+                data[0] &= 0xFF if index % 3 != 2 else ~0x10  # RFC 6386, 9.1: show_frame
+                changed = av.Packet(bytes(data))
+                changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
+                changed.is_keyframe, changed.stream = packet.is_keyframe, copy
+                output.mux(changed)
+    return target
+
+
+def decode_all(path: Path) -> list[tuple[int | None, int]]:
+    """Return the time and the number of every frame FFmpeg shows of a file, in order: no plan, no seek."""
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        return [
+            (frame.pts, read_number(frame.to_ndarray(format="rgb24"))) for frame in container.decode(stream)
+        ]
