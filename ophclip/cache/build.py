@@ -115,9 +115,15 @@ def failures_recorded(video_id: str, writer: CacheWriter, report: BuildReport) -
     except (StorageError, UsageError):
         raise
     except (OphclipError, OSError) as error:
-        reason = error.message if isinstance(error, OphclipError) else str(error)
+        reason = _reason(error)
         writer.fail(video_id, reason)
         report.failed[video_id] = reason
+
+
+def _reason(error: OphclipError | OSError) -> str:
+    if isinstance(error, OphclipError):
+        return error.message
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 def provenance_of(encoder: Encoder, *, fps: float, decoder: str, decoder_version: str) -> dict[str, Any]:

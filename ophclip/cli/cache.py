@@ -142,14 +142,16 @@ def ls(path: Path, as_json: bool) -> None:
 
 
 def _device(device: str) -> str:
+    if device == "cpu":
+        return device
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda") or (":" in device and not index.isdecimal()):
+    kind, colon, index = device.partition(":")
+    if kind != "cuda" or bool(colon) != index.isdecimal():
         raise click.UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    if int(index or 0) >= torch.cuda.device_count():
         raise UsageError(f"there is no device {device} here", remedy="leave --device out, or pass cpu")
     return device
 

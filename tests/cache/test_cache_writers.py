@@ -25,6 +25,7 @@ from cache_corpus import (
 
 from ophclip.cache import CacheInput, open_cache
 from ophclip.cache.commit import CacheWriter
+from ophclip.cache.journal import JournalWriter
 from ophclip.errors import UsageError
 
 NUM_VIDEOS = 40
@@ -78,6 +79,26 @@ def test_writers_that_race_for_every_video_all_succeed(tmp_path: Path) -> None:
     right = write_cache(tmp_path / "r.zarr", {f"v{n}": random_rows(n, 3) for n in range(NUM_VIDEOS)})
     assert contents(path) == contents(right)
     assert tree(path) == tree(right)
+
+
+def store_one(path: Path) -> None:
+    write_cache(path, {"b": random_rows(2, 3)})
+
+
+def test_a_writer_waits_while_another_puts_a_video_into_place(tmp_path: Path) -> None:
+    path = write_cache(tmp_path / "c.zarr", {"a": random_rows(1, 3)})
+    holder = JournalWriter(path)
+    with holder.alone():
+        waiting = start(store_one, path)
+        while not any((path / "videos").glob(".tmp-b@*/zarr.json")):
+            assert waiting.is_alive()
+            time.sleep(0.005)
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        assert not (path / "videos" / "b").exists()
+    assert finish(waiting) == 0
+    holder.close()
+    assert open_cache(path).ids == ["a", "b"]
 
 
 def test_a_reader_sees_whole_videos_only_while_writers_race(tmp_path: Path) -> None:
