@@ -18,6 +18,7 @@ MAX_BOXES = 100_000  # a fragmented MP4 has two a fragment; more is no reason to
 
 ISO_FIRST = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"})
 ISO_NEEDED = frozenset({b"moov", b"moof", b"mdat"})  # a cut within any other box loses no picture
+UNKNOWN_LENGTH = 0xFFFF_FFFF  # in an AVI whose recorder was stopped halfway
 EBML, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 
 
@@ -99,10 +100,17 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 def _check_avi(file: BinaryIO, size: int, path: Path) -> None:
     position = 12
-    while position + 12 <= size:
+    for _ in range(MAX_BOXES):
         file.seek(position)
-        kind, length, content = struct.unpack("<4sI4s", file.read(12))
+        header = file.read(12)
+        if len(header) < 12:
+            raise truncated(path, "its frames are missing")
+        kind, length, content = struct.unpack("<4sI4s", header)
+        if length == UNKNOWN_LENGTH:
+            return
         end = position + 8 + length
-        if kind == b"LIST" and content in (b"hdrl", b"movi") and end > size:
+        if end > size:
             raise truncated(path, f"{size:,} of at least {end:,} bytes are there")
+        if (kind, content) == (b"LIST", b"movi"):
+            return  # what follows is the index of the frames, which players can do without
         position = end + length % 2

@@ -141,7 +141,7 @@ def remux(source: Path, target: Path, *, drop: int = 0, **options: str) -> Path:
         stream = given.streams.video[0]
         copy = output.add_stream_from_template(stream)
         for index, packet in enumerate(given.demux(stream)):
-            if packet.dts is not None and index >= drop:
+            if packet.size > 0 and index >= drop:
                 packet.stream = copy
                 output.mux(packet)
     return target
@@ -163,7 +163,7 @@ def hide_every_third(source: Path, target: Path) -> Path:
         stream = given.streams.video[0]
         copy = output.add_stream_from_template(stream)
         for index, packet in enumerate(given.demux(stream)):
-            if packet.dts is not None:
+            if packet.size > 0:
                 data = bytearray(bytes(packet))
                 data[0] &= 0xFF if index % 3 != 2 else ~0x10  # RFC 6386, 9.1: show_frame
                 changed = av.Packet(bytes(data))
