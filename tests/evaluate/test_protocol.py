@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whole evaluations of an untrained model on a small simulated corpus."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ophclip.cache import open_cache
+from ophclip.errors import OphclipError, UsageError
+from ophclip.evaluate import Results, evaluate
+from ophclip.evaluate.datasets import Dataset, load_dataset
+from ophclip.evaluate.protocol import _data_hash, _rounded
+from ophclip.evaluate.scores import VideoPrediction, instrument_scores, phase_scores
+from ophclip.models import ModelConfig, build_model, save_model
+
+
+@pytest.fixture(scope="module")
+def results(untrained_run: Path, simulated_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    out = tmp_path_factory.mktemp("results") / "evaluation"
+    return evaluate(untrained_run, dataset="simulated", root=simulated_corpus, out=out)
+
+
+@pytest.fixture
+def own_corpus(simulated_corpus: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(simulated_corpus, tmp_path / "corpus"))
+
+
+def recomputed(data: Dataset, stored: Path) -> dict[str, dict[str, object]]:
+    """Compute the numbers from predictions.npz and the labels of the dataset alone."""
+    with np.load(stored, allow_pickle=False) as arrays:
+        predictions = [
+            VideoPrediction(
+                item,
+                *(
+                    arrays[f"{item.video_id}/{name}"]
+                    for name in (
+                        "times_s",
+                        "phase_probabilities",
+                        "instrument_cosines",
+                        "instrument_probabilities",
+                    )
+                ),
+            )
+            for item in data.items
+        ]
+    return {"phase": phase_scores(data, predictions), "instrument": instrument_scores(data, predictions)}
+
+
+def test_every_file_is_written_and_no_temporary_one_is_left(results: Results) -> None:
+    files = {path.name for path in results.out.iterdir()}
+    assert files == {"metrics.json", "predictions.npz", "report.html", "plots", "features.zarr"}
+    assert {path.stem for path in (results.out / "plots").iterdir()} == {
+        "phase_ribbons",
+        "phase_classes",
+        "phase_confusion",
+        "instrument_classes",
+        "instrument_timelines",
+    }
+    assert json.loads((results.out / "metrics.json").read_text()) == results.numbers
+
+
+def test_the_result_names_protocol_data_weights_and_prompts(results: Results) -> None:
+    numbers = results.numbers
+    assert numbers["protocol"] == "zero-shot/frame/1"
+    assert numbers["prompts"]["variant"] == "all"
+    assert len(numbers["data_sha256"]) == len(numbers["prompts"]["sha256"]) == 64
+    assert numbers["weights"]
+    assert numbers["videos"] == 3
+    assert numbers["frames"] == 36
+    assert numbers["phase"]["scored_frames"] + numbers["frames_without_scored_phase"] == 36
+
+
+def test_the_summary_takes_its_numbers_from_the_result(results: Results) -> None:
+    phase, instrument = results.numbers["phase"], results.numbers["instrument"]
+    assert results.summary() == {
+        "phase_accuracy": phase["accuracy.per_video_mean"],
+        "phase_chance": phase["accuracy.chance_uniform"],
+        "phase_majority": phase["accuracy.chance_majority"],
+        "phase_f1": phase["f1.per_video_mean.present"],
+        "instrument_map": instrument["map.pooled.defined_classes"],
+        "instrument_map_chance": instrument["map.chance_prevalence"],
+        "instrument_fpr": instrument["fpr.micro.prompt_softmax"],
+    }
+
+
+def test_predictions_allow_recomputing_every_number(results: Results, simulated_corpus: Path) -> None:
+    again = recomputed(load_dataset("simulated", simulated_corpus), results.out / "predictions.npz")
+    assert _rounded(again) == {task: results.numbers[task] for task in again}
+
+
+def test_a_second_evaluation_gives_the_same_bytes_and_decodes_nothing(
+    results: Results, untrained_run: Path, simulated_corpus: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(results.out / "features.zarr", out / "features.zarr")
+    chunks = {path: path.stat().st_mtime_ns for path in out.rglob("c/0/0")}
+    evaluate(untrained_run, dataset="simulated", root=simulated_corpus, out=out)
+    for name in ("metrics.json", "report.html", "plots/phase_ribbons.svg"):
+        assert (out / name).read_bytes() == (results.out / name).read_bytes(), name
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("c/0/0")} == chunks
+
+
+def test_a_run_that_was_trained_on_is_embedded_anew(
+    results: Results, simulated_corpus: Path, tmp_path: Path
+) -> None:
+    run, out = tmp_path / "run", tmp_path / "evaluation"
+    run.mkdir()
+    save_model(build_model(ModelConfig(dim=32, image_size=32), seed=4), run)
+    shutil.copytree(results.out, out)
+    trained = evaluate(run, dataset="simulated", root=simulated_corpus, out=out)
+    assert trained.numbers["weights"] != results.numbers["weights"]
+    assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
+    assert open_cache(out / "features.zarr").provenance["key"]["weights"] == trained.numbers["weights"]
+    assert (out / "predictions.npz").read_bytes() != (results.out / "predictions.npz").read_bytes()
+
+
+def test_results_go_into_the_run_unless_told_otherwise(
+    results: Results, untrained_run: Path, simulated_corpus: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(untrained_run, tmp_path / "run"))
+    shutil.copytree(results.out / "features.zarr", run / "evaluate-simulated" / "features.zarr")
+    found = evaluate(run, dataset="simulated", root=simulated_corpus, keep_background=True, variant="name")
+    assert found.out == run / "evaluate-simulated"
+    assert found.report.is_file()
+    assert found.numbers["prompts"]["variant"] == "name"
+    assert found.numbers["frames_without_scored_phase"] == 0
+    assert "idle" in found.numbers["phase"]["by_class"]
+    assert found.numbers["data_sha256"] != results.numbers["data_sha256"]
+
+
+def test_the_data_hash_is_of_what_is_scored_and_not_of_its_order(simulated_corpus: Path) -> None:
+    data = load_dataset("simulated", simulated_corpus)
+    before = _data_hash(data)
+    assert _data_hash(replace(data, items=data.items[::-1])) == before
+    assert _data_hash(replace(data, items=data.items[1:])) != before
+    assert _data_hash(replace(data, fps=2.0)) != before
+    assert data.items[0].phases is not None
+    data.items[0].phases[0] += 1
+    assert _data_hash(data) != before
+
+
+def test_a_video_shorter_than_its_labels_is_refused(own_corpus: Path, untrained_run: Path) -> None:
+    truth = own_corpus / "truth.csv"
+    lines = truth.read_text().splitlines()
+    last = max(index for index, line in enumerate(lines) if line.startswith("test-00001,"))
+    _, second, procedure, phase, instruments = lines[last].split(",")
+    more = [f"test-00001,{int(second) + n},{procedure},{phase},{instruments}" for n in (1, 2, 3)]
+    truth.write_text("\n".join([*lines[: last + 1], *more, *lines[last + 1 :]]) + "\n")
+    with pytest.raises(UsageError, match="'test-00001' lasts 12 s, its labels 15 s"):
+        evaluate(untrained_run, dataset="simulated", root=own_corpus, out=own_corpus / "out")
+    assert not (own_corpus / "out" / "metrics.json").exists()
+
+
+def test_a_video_that_cannot_be_read_ends_the_evaluation_by_name(
+    own_corpus: Path, untrained_run: Path
+) -> None:
+    video = next((own_corpus / "videos").glob("test-00002.*"))
+    video.write_bytes(b"not a video" * 100)
+    with pytest.raises(OphclipError, match=r"1 of 3 videos of simulated cannot be read; test-00002:"):
+        evaluate(untrained_run, dataset="simulated", root=own_corpus, out=own_corpus / "out")
+    assert not (own_corpus / "out" / "metrics.json").exists()
+
+
+def test_a_folder_that_is_no_run_is_refused_before_anything_is_written(
+    simulated_corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="is not a run"):
+        evaluate(tmp_path, dataset="simulated", root=simulated_corpus, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The report as a stranger opens it: one file, no network, every number as in metrics.json."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_predictions import INSTRUMENTS, PHASES, dataset_of, predicted
+
+from ophclip.evaluate import plots
+from ophclip.evaluate.report import RULES, format_number, render_report
+from ophclip.evaluate.scores import VideoPrediction, instrument_scores, phase_scores
+
+EVIL = "<script>alert(1)</script>&\"'"
+
+
+class Page(HTMLParser):
+    """The tags of a page with their attributes, its text, and the cells of its tables by row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if {"td", "th"} & set(self._open) and self.rows:
+            self.rows[-1][-1] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+
+def numbers_of(predictions: list[VideoPrediction], notes: list[str]) -> dict[str, Any]:
+    data = dataset_of(predictions)
+    return {
+        "protocol": "zero-shot/frame/1",
+        "dataset": data.name,
+        "data_sha256": "d" * 64,
+        "weights": "w" * 16,
+        "prompts": {"file": "own.toml", "version": 3, "sha256": "p" * 64, "variant": "all"},
+        "videos": len(predictions),
+        "frames": sum(len(prediction.times_s) for prediction in predictions),
+        "frames_without_scored_phase": 0,
+        "fps": 1.0,
+        "notes": notes,
+        "phase": phase_scores(data, predictions),
+        "instrument": instrument_scores(data, predictions),
+    }
+
+
+def drawn(video_id: str, seed: int = 0) -> VideoPrediction:
+    rng = np.random.default_rng(seed)
+    truth, said = rng.integers(0, 3, (2, 12)).tolist()
+    present, cosines = rng.integers(0, 2, (12, 2)).tolist(), rng.normal(size=(12, 2)).tolist()
+    return predicted(video_id, truth, said, present=present, cosines=cosines)
+
+
+def rendered(
+    predictions: list[VideoPrediction], folder: Path, notes: list[str] | None = None
+) -> tuple[str, dict[str, Any]]:
+    numbers = numbers_of(predictions, notes or [])
+    return render_report(numbers, dataset_of(predictions, notes=notes or []), predictions, folder), numbers
+
+
+def test_the_report_loads_nothing(tmp_path: Path) -> None:
+    html, _ = rendered([drawn("a"), drawn("b", 1)], tmp_path)
+    page = Page(html)
+    loads = ("src", "href", "xlink:href", "data", "srcset", "poster")
+    loaded = [value for _, attributes in page.tags for name in loads if (value := attributes.get(name))]
+    assert loaded, "the ribbons are images within the page"
+    assert all(value.startswith(("#", "data:image/png;base64,")) for value in loaded)
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "embed"})
+    assert "@import" not in html
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_every_number_of_the_tables_is_that_of_the_metrics(tmp_path: Path) -> None:
+    html, numbers = rendered([drawn("a"), drawn("b", 1)], tmp_path)
+    scores = {**numbers["phase"], **numbers["instrument"]}
+    rows = {row[0]: row[1:] for row in Page(html).rows if row[0] != "metric"}
+    assert set(rows) == set(RULES)
+    for name, (value, rule) in rows.items():
+        assert value == format_number(scores[name]), name
+        assert rule == RULES[name]
+
+
+def test_undefined_numbers_read_not_available(tmp_path: Path) -> None:
+    html, _ = rendered([predicted("idle", [-1, -1], [0, 1])], tmp_path)
+    rows = {row[0]: row[1] for row in Page(html).rows}
+    assert rows["accuracy.pooled"] == rows["map.pooled.defined_classes"] == "n/a"
+    assert "no frame is scored" in html
+
+
+def test_the_report_names_weights_prompts_data_and_rules(tmp_path: Path) -> None:
+    html, numbers = rendered([drawn("a")], tmp_path, ["idle seconds are not scored"])
+    text = Page(html).text
+    for fact in ("d" * 64, "w" * 16, "p" * 64, "own.toml", numbers["instrument"]["fpr_rule"]):
+        assert fact in text
+    assert "idle seconds are not scored" in text
+    assert "1 videos, 12 frames" in text
+
+
+@pytest.mark.parametrize("video_id", [EVIL, "$x^2$ and $\\foo$", "手術-1", "_" * 200])
+def test_strange_video_ids_are_shown_as_they_are_and_do_no_harm(tmp_path: Path, video_id: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        html, _ = rendered([drawn(video_id)], tmp_path)
+    page = Page(html)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert video_id[: plots.MAX_LABEL - 1] in page.text
+
+
+def test_notes_are_escaped(tmp_path: Path) -> None:
+    html, _ = rendered([drawn("a")], tmp_path, [EVIL])
+    page = Page(html)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert EVIL in page.text
+
+
+def test_figures_of_the_report_are_the_files_beside_it_and_always_the_same_bytes(tmp_path: Path) -> None:
+    first, _ = rendered([drawn("a")], tmp_path / "one")
+    second, _ = rendered([drawn("a")], tmp_path / "two")
+    assert first == second
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(names) == 5
+    for name in names:
+        svg = (tmp_path / "one" / name).read_bytes()
+        assert svg == (tmp_path / "two" / name).read_bytes()
+        assert svg.startswith(b"<svg ")
+        assert svg.decode().partition(" ")[2] in first
+
+
+def test_other_predictions_give_another_figure() -> None:
+    assert plots.ribbon_figure([drawn("a")], PHASES, 1.0) != plots.ribbon_figure([drawn("a", 1)], PHASES, 1.0)
+
+
+def test_every_figure_says_what_it_shows_to_those_who_cannot_see_it(tmp_path: Path) -> None:
+    html, _ = rendered([drawn("a")], tmp_path)
+    labels = [attributes.get("aria-label") for tag, attributes in Page(html).tags if tag == "svg"]
+    assert len(labels) == 5
+    assert all(labels)
+
+
+def test_of_many_videos_the_first_are_drawn_and_the_caption_says_so(tmp_path: Path) -> None:
+    many = [drawn(f"video-{n:03d}", n) for n in range(plots.MAX_RIBBONS + 2)]
+    html, _ = rendered(many, tmp_path)
+    assert f"The first {plots.MAX_RIBBONS} of {len(many)} videos: phases" in html
+    assert f"The first {plots.MAX_TIMELINES} of {len(many)} videos: instruments" in html
+    ribbons = (tmp_path / "phase_ribbons.svg").read_text()
+    assert "video-047" in ribbons
+    assert "video-048" not in ribbons
+
+
+def test_a_dataset_without_instruments_has_a_report_of_phases_alone(tmp_path: Path) -> None:
+    predictions = [drawn("a")]
+    numbers = numbers_of(predictions, [])
+    del numbers["instrument"]
+    html = render_report(numbers, dataset_of(predictions), predictions, tmp_path)
+    assert "Phase recognition" in html
+    assert "nstrument" not in Page(html).text
+
+
+def test_videos_without_instruments_in_view_are_drawn() -> None:
+    svg = plots.instrument_figure([predicted("a", [0, 1], [0, 1])], INSTRUMENTS, 1.0)
+    assert "keratome" not in svg
+    assert ">a</text>" in svg
+
+
+def test_bars_show_each_class_with_its_frames_and_value() -> None:
+    scores = {"keratome": {"frames": 7, "f1": 0.25}, "forceps": {"frames": 0, "f1": None}}
+    svg = plots.class_figure(scores, "f1", "F1")
+    for text in ("keratome (7)", "0.25", "forceps (0)", "n/a"):
+        assert f">{text}</text>" in svg
+
+
+def test_the_confusion_figure_shows_shares_of_the_true_class() -> None:
+    svg = plots.confusion_figure([[3, 1, 0], [0, 0, 0], [0, 0, 5]], PHASES)
+    for text in ("75", "25", "100", "incision (4)", "phaco (5)"):
+        assert f">{text}</text>" in svg
+    assert "rhexis (0)" not in svg
