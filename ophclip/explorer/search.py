@@ -120,7 +120,7 @@ def _corpus_of(run: Path) -> Path:
     path = run / "config.toml"
     try:
         return Path(tomllib.loads(path.read_text(encoding="utf-8"))["corpus"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{path} does not name a corpus: {error}", remedy="pass a pretrain output"
         ) from error
