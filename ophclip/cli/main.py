@@ -90,7 +90,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         _drop_output()
         return EXIT_ERROR
     except (KeyboardInterrupt, click.Abort):
-        console.report_error("interrupted", "run the same command again to go on")
+        console.report_error("interrupted", "run the same command again to go on; pretrain needs --resume")
         return EXIT_INTERRUPTED
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
