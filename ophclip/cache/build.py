@@ -122,8 +122,8 @@ def failures_recorded(video_id: str, writer: CacheWriter, report: BuildReport) -
 
 def _reason(error: OphclipError | OSError) -> str:
     if isinstance(error, OphclipError):
-        return error.message
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return as_text(error.message)  # with the path, which may be no text
+    return as_text(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def provenance_of(encoder: Encoder, *, fps: float, decoder: str, decoder_version: str) -> dict[str, Any]:

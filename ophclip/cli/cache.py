@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -144,14 +145,13 @@ def ls(path: Path, as_json: bool) -> None:
 def _device(device: str) -> str:
     if device == "cpu":
         return device
+    if not re.fullmatch(r"auto|cuda(:\d+)?", device, re.ASCII):
+        raise click.UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}")
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, colon, index = device.partition(":")
-    if kind != "cuda" or bool(colon) != index.isdecimal():
-        raise click.UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}")
-    if int(index or 0) >= torch.cuda.device_count():
+    if int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise UsageError(f"there is no device {device} here", remedy="leave --device out, or pass cpu")
     return device
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -203,3 +204,52 @@ def test_folders_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path: 
     CacheWriter(path, provenance()).close()
     assert temporary_folders(path) == []
     assert open_cache(path).ids == ["a", "b"]
+
+
+def test_everything_is_on_disk_before_the_journal_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no kill can show and a power cut would: the order of the real syncs and the rename."""
+    path = write_cache(tmp_path / "c.zarr", {})
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def note(action: str, name: str) -> None:
+        parts = ("TMP" if part.startswith(".tmp-") else part for part in Path(name).relative_to(path).parts)
+        steps.append(f"{action} {'/'.join(parts)}")
+
+    def noted_fsync(descriptor: int) -> None:
+        note("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def noted_rename(source: Path, target: Path) -> None:
+        note("rename", str(target))
+        rename(source, target)
+
+    with CacheWriter(path, provenance()) as writer:
+        monkeypatch.setattr(os, "fsync", noted_fsync)
+        monkeypatch.setattr(os, "rename", noted_rename)
+        store(writer, "a", random_rows(1, 3))
+    folders = {"sync videos/TMP", "sync videos/TMP/c", "sync videos/TMP/c/0"}
+    assert steps[:2] == ["sync videos/TMP/c/0/0", "sync videos/TMP/zarr.json"]
+    assert set(steps[2:5]) == folders
+    assert steps[5:7] == ["rename videos/a", "sync videos"]
+    assert steps[7].startswith("sync _journal/commits-")
+    assert len(steps) == 8
+
+
+def test_a_new_cache_is_on_disk_before_its_first_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def noted_fsync(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    path = tmp_path / "c.zarr"
+    CacheWriter(path, provenance()).close()
+    assert {path, path / "videos", path / "_journal", tmp_path} <= {*synced}
+    assert sum(".zarr.json." in file.name for file in synced) == 2

@@ -289,7 +289,8 @@ def test_a_signal_ends_a_build_with_130_and_lets_the_commit_in_hand_finish(
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-2:] == ["error: interrupted", "run the same command again to go on"]
+    assert err.splitlines()[-2] == "error: interrupted"
+    assert err.splitlines()[-1].startswith("run the same command again to go on")
     assert "Traceback" not in err
     assert open_cache(path).ids == (["v0", "v1"] if committing else ["v0"])
     assert list((path / "videos").glob(".tmp-*")) == []

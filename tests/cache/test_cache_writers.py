@@ -28,7 +28,7 @@ from ophclip.cache.commit import CacheWriter
 from ophclip.cache.journal import JournalWriter
 from ophclip.errors import UsageError
 
-NUM_VIDEOS = 40
+NUM_VIDEOS = 20
 
 
 def wait_for(start_at: Path) -> None:
