@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from ophclip.corpus.simulate.painter import Painter, arc, blob, circle, polar, ragged
@@ -12,6 +14,7 @@ from ophclip.corpus.simulate.style import Style
 BLOOD = (150, 16, 18)
 SUTURES = 16
 GRAFT_RADIUS = 0.69
+MOST_DROPS = 14
 
 
 def draw_surface(canvas: Painter, style: Style, state: EyeState) -> None:
@@ -44,10 +47,17 @@ def _frame(angle: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blood(canvas: Painter, seed: int, centre: np.ndarray, spread: float, count: int) -> None:
+    for outline, alpha in _spatter(seed, spread)[:count]:
+        canvas.polygon(outline + centre, BLOOD, alpha)
+
+
+@lru_cache(maxsize=8)
+def _spatter(seed: int, spread: float) -> list[tuple[np.ndarray, float]]:
     rng = np.random.default_rng(seed)
-    for _ in range(count):
-        place = centre + rng.normal(0, spread, 2)
-        canvas.polygon(blob(rng, place, rng.uniform(0.03, 0.11)), BLOOD, rng.uniform(0.3, 0.7))
+    return [
+        (blob(rng, rng.normal(0, spread, 2), rng.uniform(0.03, 0.11)), float(rng.uniform(0.3, 0.7)))
+        for _ in range(MOST_DROPS)
+    ]
 
 
 def _incision(canvas: Painter, style: Style, state: EyeState) -> None:
