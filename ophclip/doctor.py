@@ -7,10 +7,16 @@ import importlib.metadata
 import os
 import platform
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ophclip.ops.native import NativeStatus
 
 PACKAGES = ("torch", "numpy", "zarr", "av", "transformers", "nvidia-dali-cuda130", "nvidia-dali-cuda120")
-DECODED = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg2video", "mpeg4", "mjpeg")
+# FFmpeg's own "av1" only drives a GPU: without one of the libraries AV1 cannot be decoded here.
+DECODED = {"av1": ("libdav1d", "libaom-av1")} | {
+    name: (name,) for name in ("h264", "hevc", "vp8", "vp9", "mpeg2video", "mpeg4", "mjpeg")
+}
 ENCODED = {"h264": "libx264", "vp9": "libvpx-vp9"}
 
 
@@ -72,7 +78,7 @@ def diagnose() -> Diagnosis:
         decodes=decodes,
         encodes=encodes,
         decoders={"pyav": ffmpeg is not None, "dali": dali},
-        advice=_advice(native.available, native.cuda, gpu, dali, decodes),
+        advice=_advice(native, gpu, dali, decodes),
     )
 
 
@@ -87,24 +93,24 @@ def _codecs() -> tuple[dict[str, bool], dict[str, bool], str | None]:
     import av
     from av.codec import codecs_available
 
-    decodes = {name: name in codecs_available or f"lib{name}" in codecs_available for name in DECODED}
+    decodes = {name: not codecs_available.isdisjoint(decoders) for name, decoders in DECODED.items()}
     encodes = {name: encoder in codecs_available for name, encoder in ENCODED.items()}
     versions = av.library_versions.get("libavcodec")
     return decodes, encodes, ".".join(map(str, versions)) if versions else None
 
 
-def _advice(
-    native: bool, native_cuda: bool, gpu: str | None, dali: bool, decodes: dict[str, bool]
-) -> list[str]:
+def _advice(native: NativeStatus, gpu: str | None, dali: bool, decodes: dict[str, bool]) -> list[str]:
     undecodable = ", ".join(name for name, present in decodes.items() if not present)
+    misnamed = not native.available and "OPHCLIP_ISA" in (native.reason or "")
     findings = [
+        (misnamed, "losses and search refuse to run: unset OPHCLIP_ISA"),
         (
-            not native,
+            not native.available and not misnamed,
             "losses and search run on plain torch, slower and with more memory: "
             "reinstall ophclip where a C++20 compiler is at hand",
         ),
         (
-            bool(gpu) and not native_cuda,
+            bool(gpu) and not native.cuda,
             "the GPU runs plain torch instead of our kernels: reinstall ophclip where nvcc is at hand",
         ),
         (bool(gpu) and not dali, "video is decoded on the CPU: pip install 'ophclip[gpu]' uses the GPU"),
