@@ -29,6 +29,7 @@ class Camera:
         size = (NOISE_FIELDS, height, width, 1)
         grain = rng.normal(0, sigma, size) + rng.normal(0, 0.4 * sigma, (*size[:3], 3))
         self._noise = grain.astype(np.int8)
+        self._colours = _colour_matrix(style)
         self._curve = _tone_curve(style)
         self._shade = _vignette(style, width, height)
         self._blind = _mask(style, width, height)
@@ -55,7 +56,7 @@ class Camera:
         if blur > 0.25:
             frame = np.asarray(cv2.GaussianBlur(frame, (0, 0), blur * self.width / 160))
         frame = np.asarray(cv2.multiply(frame, self._shade, scale=1 / 255))
-        frame = np.asarray(cv2.transform(frame, _colour_matrix(self.style, self._exposure(time_s))))
+        frame = np.asarray(cv2.transform(frame, self._colours * self._exposure(time_s)))
         frame = np.asarray(cv2.LUT(frame, self._curve))
         noise = self._noise[index % NOISE_FIELDS]
         frame = np.asarray(cv2.add(frame, np.roll(noise, (index * 7) % self.height, axis=0), dtype=cv2.CV_8U))
@@ -99,10 +100,10 @@ def _tone_curve(style: Style) -> Image:
     return np.asarray(np.clip(ramp**style.gamma * 255, 0, 255).astype(np.uint8))
 
 
-def _colour_matrix(style: Style, exposure: float) -> NDArray[np.float32]:
+def _colour_matrix(style: Style) -> NDArray[np.float32]:
     grey = np.full((3, 3), 1 / 3)
     mix = np.eye(3) * style.saturation + grey * (1 - style.saturation)
-    matrix: NDArray[np.float32] = (np.diag(np.array(style.cast)) @ mix * exposure).astype(np.float32)
+    matrix: NDArray[np.float32] = (np.diag(np.array(style.cast)) @ mix).astype(np.float32)
     return matrix
 
 

@@ -70,15 +70,15 @@ class Renderer:
         return canvas.image
 
     def _view(self, eye: NDArray[np.uint8], affine: NDArray[np.float64]) -> NDArray[np.uint8]:
-        to_radii = np.vstack([affine_of(self._textures.scale, EXTENT), (0, 0, 1)])
-        whole = np.vstack([affine, (0, 0, 1)]) @ np.linalg.inv(to_radii)
-        size = (self.width, self.height)
+        from_painted = np.column_stack(
+            (affine[:, :2] / self._textures.scale, affine[:, 2] - affine[:, :2] @ (EXTENT, EXTENT))
+        )
         drape = tuple(0.8 * part for part in self.style.drape)
         return np.asarray(
             cv2.warpAffine(
                 eye,
-                whole[:2],
-                size,
+                from_painted,
+                (self.width, self.height),
                 flags=cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_CONSTANT,
                 borderValue=drape,

@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from ophclip.corpus.simulate.procedures import IDLE, Timeline, Use
 
 REACH_S = 0.45  # an instrument comes in before its use and leaves after it: unlabelled, away from the eye
@@ -47,7 +45,7 @@ def state_at(timeline: Timeline, time_s: float) -> EyeState:
     for index, part in enumerate(timeline.segments):
         length = part.end_s - part.start_s
         total[part.phase] += length
-        spent[part.phase] += float(np.clip(time_s - part.start_s, 0, length))
+        spent[part.phase] += min(max(time_s - part.start_s, 0.0), length)
         if part.start_s <= time_s < part.end_s:
             phase = part.phase
         for order, use in enumerate(part.instruments):
@@ -67,6 +65,6 @@ def _handling(use: Use, phase: str, time_s: float, seed: int, hand: int) -> Hand
     if not use.start_s - REACH_S < time_s < use.end_s + REACH_S or use.end_s <= use.start_s:
         return None
     before, after = (use.start_s - time_s) / REACH_S, (time_s - use.end_s) / REACH_S
-    reach = 1 - float(np.clip(max(before, after), 0, 1))
-    progress = float(np.clip((time_s - use.start_s) / (use.end_s - use.start_s), 0, 1))
+    reach = 1 - min(max(before, after, 0.0), 1.0)
+    progress = min(max((time_s - use.start_s) / (use.end_s - use.start_s), 0.0), 1.0)
     return Handling(use.instrument, phase, progress, reach, max(0.0, time_s - use.start_s), seed, hand)
