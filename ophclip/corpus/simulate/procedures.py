@@ -49,7 +49,7 @@ class Timeline:
 def draw_timeline(rng: np.random.Generator, procedure: str, seconds: float) -> Timeline:
     """Draw the course of a video of one procedure; the same `rng` state gives the same course.
 
-    Phases keep the order of surgery, some are skipped, some come again; most videos start mid-case. Between
+    Phases keep the order of surgery, some are skipped, some come again; many videos start mid-case. Between
     phases the eye may rest for a second or two, which is "idle".
 
     Raises:
@@ -63,7 +63,8 @@ def draw_timeline(rng: np.random.Generator, procedure: str, seconds: float) -> T
     count = int(np.clip(round(seconds / SECONDS_PER_STEP + rng.uniform(-0.8, 0.8)), 1, len(script)))
     first = 0
     if rng.random() > FROM_THE_START_PROBABILITY:
-        first = int(rng.integers(0, len(script) - count + 1))
+        latest = max(len(script) - count, len(script) // 2)  # even a short operation is often joined late
+        first = int(rng.integers(0, latest + 1))
     shown = script[first : first + count]
     spans = _spans(rng, shown, seconds)
     return Timeline(
