@@ -25,7 +25,6 @@ class Grip:
     opening: float = 0.0
     push: float = 0.0
     spin: float = 0.0
-    is_lit: bool = False
 
 
 def draw_instrument(painter: Painter, instrument: str, grip: Grip) -> None:

@@ -57,7 +57,6 @@ class Style:
     overlay: str
     has_clock: bool
     lights: int  # corneal reflexes of the lamp
-    tool_warmth: float
     tremor: float
     texture_seed: int
 
@@ -94,7 +93,6 @@ def draw_style(rng: np.random.Generator, procedure: str, *, rare: bool = False) 
         overlay=str(rng.choice(["", "", "", "OR 2", "HD 1080", "EYE", "REC", "Case 7", "Dr. K"])),
         has_clock=bool(rng.random() < 0.15),
         lights=int(rng.integers(1, 4)),
-        tool_warmth=float(rng.normal(0, 0.06)),
         tremor=float(rng.uniform(0.4, 1.6)),
         texture_seed=int(rng.integers(2**31)),
     )
