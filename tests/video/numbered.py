@@ -173,6 +173,17 @@ def hide_every_third(source: Path, target: Path) -> Path:
     return target
 
 
+def wipe_packet(source: Path, target: Path, index: int) -> Path:
+    """Copy a video and overwrite the bytes of its packet number `index` with zeros."""
+    with av.open(str(source)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][index]
+    data = bytearray(source.read_bytes())
+    assert packet.pos is not None
+    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
+    target.write_bytes(data)
+    return target
+
+
 def decode_all(path: Path) -> list[tuple[int | None, int]]:
     """Return the time and the number of every frame FFmpeg shows of a file, in order: no plan, no seek."""
     with av.open(str(path)) as container:

@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from numbered import decode_all, read_number, write_numbered
+from numbered import decode_all, read_number, wipe_packet, write_numbered
 from numpy.typing import NDArray
 from video_samples import SAMPLES, TICK
 
@@ -116,17 +116,6 @@ def test_a_stream_whose_size_changes_is_scaled_to_one(tmp_path: Path) -> None:
     assert shown == [*range(30), *[29] * 8, *range(30)]
 
 
-def wipe(source: Path, target: Path, index: int) -> Path:
-    """Copy a video and overwrite the bytes of its packet number `index`."""
-    with av.open(str(source)) as container:
-        packet = [packet for packet in container.demux(video=0) if packet.size][index]
-    data = bytearray(source.read_bytes())
-    assert packet.pos is not None
-    data[packet.pos : packet.pos + packet.size] = bytes(packet.size)
-    target.write_bytes(data)
-    return target
-
-
 def failure(info: VideoInfo, fps: float) -> OphclipError:
     with pytest.raises(OphclipError) as caught:
         pictures(info, fps)
@@ -136,14 +125,14 @@ def failure(info: VideoInfo, fps: float) -> OphclipError:
 
 @pytest.mark.parametrize("name", ["vp9.mp4", "mjpeg.avi"])
 def test_a_damaged_frame_is_named_by_file_and_second(name: str, sample: Sample, tmp_path: Path) -> None:
-    info = probe(wipe(sample(name), tmp_path / name, index=30))
+    info = probe(wipe_packet(sample(name), tmp_path / name, 30))
     assert "the frame at 1.200 s cannot be decoded" in failure(info, 25).message
     assert numbers(info, 1) == [0, 25, 50]  # which does not need it
 
 
 def test_a_damaged_frame_of_a_counted_stream_ends_it(sample: Sample, tmp_path: Path) -> None:
     name = "mpeg4_reordered.avi"
-    info = probe(wipe(sample(name), tmp_path / name, index=30))
+    info = probe(wipe_packet(sample(name), tmp_path / name, 30))
     assert "cannot be decoded" in failure(info, 25).message
 
 
