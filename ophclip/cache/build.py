@@ -32,6 +32,7 @@ from ophclip.video import (
     plan_sampling,
     probe,
 )
+from ophclip.video.decode import DaliElsePyav, DaliRefusedError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +91,7 @@ def build_cache(
                 if _is_current(item, writer):
                     report.skipped.append(item.video_id)
                 else:
-                    report.num_frames += _build_one(item, writer, encoder, fps, source)
+                    report.num_frames += _build_either_way(item, writer, encoder, fps, source)
                     report.committed.append(item.video_id)
     return report
 
@@ -145,6 +146,17 @@ def _check_ids(inputs: Sequence[CacheInput]) -> None:
     shared = next((video_id for video_id, count in uses.items() if count > 1), None)
     if shared is not None:
         raise UsageError(f"video id {shared!r} names {uses[shared]} inputs", remedy="give each its own id")
+
+
+def _build_either_way(
+    item: CacheInput, writer: CacheWriter, encoder: Encoder, fps: float | Fraction, source: FrameSource
+) -> int:
+    try:
+        return _build_one(item, writer, encoder, fps, source)
+    except DaliRefusedError:
+        if not isinstance(source, DaliElsePyav):
+            raise
+        return _build_one(item, writer, encoder, fps, source)  # nothing was committed; PyAV's turn
 
 
 def _build_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ophclip import console
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Decoder", "FrameSource", "Geometry", "open_source"]
+__all__ = ["DaliElsePyav", "DaliRefusedError", "Decoder", "FrameSource", "Geometry", "open_source"]
 
 Decoder = Literal["auto", "pyav", "dali"]
 
@@ -68,12 +69,17 @@ def open_source(
 
 
 class DaliElsePyav:
-    """DALI for every video it decodes exactly; PyAV for the others."""
+    """DALI for every video it decodes exactly; PyAV for the others.
+
+    A video is never decoded partly by one of the two. Where DALI gives up midway, its `DaliRefusedError`
+    comes through, and the next `read` of that video takes PyAV: drop what was read and read again.
+    """
 
     name = "dali, else pyav"
 
     def __init__(self, dali: DaliSource, pyav: PyavSource) -> None:
         self._dali, self._pyav = dali, pyav
+        self._refused: set[Path] = set()
         self.used = dali.used
 
     @property
@@ -82,13 +88,26 @@ class DaliElsePyav:
         return f"{self._dali.used}, {self._pyav.used}"
 
     def read(self, info: VideoInfo, plan: SamplingPlan) -> Iterator[NDArray[np.uint8]]:
-        """Yield the frames as `FrameSource.read` does; a video is never decoded partly by one of the two."""
-        self.used = self._dali.used
+        """Yield the frames as `FrameSource.read` does.
+
+        Raises:
+            DaliRefusedError: DALI gave up after the first batch; read again.
+            OphclipError: PyAV cannot decode a planned frame.
+        """
+        if info.path not in self._refused:
+            batches = self._dali_batches(info, plan)
+            try:
+                self.used = self._dali.used
+                return chain((next(batches),), batches)
+            except DaliRefusedError:
+                pass
+        self.used = self._pyav.used
+        return self._pyav.read(info, plan)
+
+    def _dali_batches(self, info: VideoInfo, plan: SamplingPlan) -> Iterator[NDArray[np.uint8]]:
         try:
-            batches = self._dali.read(info, plan)
-            first = next(batches)
+            yield from self._dali.read(info, plan)
         except DaliRefusedError as refusal:
             console.say(f"{refusal.message}: taking PyAV")
-            self.used = self._pyav.used
-            return self._pyav.read(info, plan)
-        return chain((first,), batches)
+            self._refused.add(info.path)
+            raise

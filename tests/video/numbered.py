@@ -157,15 +157,16 @@ def trim(source: Path, target: Path, start: int, duration_ms: int) -> Path:
     return target
 
 
-def hide_every_third(source: Path, target: Path) -> Path:
-    """Copy a VP8 video; the frames 2, 5, 8.. become reference pictures that are decoded and never shown."""
+def hide_every_third(source: Path, target: Path, first: int = 2) -> Path:
+    """Copy a VP8 video; from `first` (2, 5, 8..) on, every third frame becomes one that is never shown."""
     with av.open(str(source)) as given, av.open(str(target), "w") as output:
         stream = given.streams.video[0]
         copy = output.add_stream_from_template(stream)
         for index, packet in enumerate(given.demux(stream)):
             if packet.size > 0:
                 data = bytearray(bytes(packet))
-                data[0] &= 0xFF if index % 3 != 2 else ~0x10  # RFC 6386, 9.1: show_frame
+                if index >= first and index % 3 == 2:
+                    data[0] &= ~0x10  # RFC 6386, 9.1: show_frame
                 changed = av.Packet(bytes(data))
                 changed.pts, changed.dts, changed.time_base = packet.pts, packet.dts, packet.time_base
                 changed.is_keyframe, changed.stream = packet.is_keyframe, copy

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numbered import read_number, wipe_packet, write_numbered
+from numbered import hide_every_third, read_number, wipe_packet, write_numbered
 from numpy.typing import NDArray
 from video_samples import TICK
 
+from ophclip.cache import CacheInput, FrameRows, build, open_cache
 from ophclip.errors import OphclipError, UsageError
 from ophclip.video import Geometry, VideoInfo, decode_dali, open_source, plan_sampling, probe
 from ophclip.video.decode import DaliElsePyav
@@ -177,6 +178,33 @@ def test_the_pair_takes_pyav_where_dali_refuses_and_says_so(
     assert source.used.startswith("pyav ")
     assert "taking PyAV" in capsys.readouterr().err
     assert source.version.count("dali") == source.version.count("pyav") == 1
+
+
+def test_where_dali_gives_up_midway_the_pair_takes_pyav_from_the_start(
+    sample: Sample, tmp_path: Path
+) -> None:
+    info = probe(hide_every_third(sample("vp8.webm"), tmp_path / "late.webm", first=47))
+    plan, source = plan_sampling(info, 25), dali_else_pyav()
+    batches = source.read(info, plan)
+    assert read_number(next(batches)[0]) == 0
+    with pytest.raises(DaliRefusedError):
+        list(batches)
+    again = [read_number(picture) for batch in source.read(info, plan) for picture in batch]
+    assert source.used.startswith("pyav ")
+    assert again == numbers("pyav", info, 25)
+
+
+def test_a_cache_holds_all_rows_of_a_video_that_dali_gives_up_midway(
+    sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hide_every_third(sample("vp8.webm"), tmp_path / "late.webm", first=47)
+    monkeypatch.setattr(build, "open_source", lambda *_, **__: dali_else_pyav())
+    report = build.build_cache(
+        [CacheInput("late", path)], tmp_path / "c.zarr", encoder=FrameRows(WHOLE), fps=25
+    )
+    assert report.failed == {}
+    cache = open_cache(tmp_path / "c.zarr")
+    assert [read_number(picture) for picture in cache["late"]] == numbers("pyav", probe(path), 25)
 
 
 def test_the_pair_fails_where_both_fail(sample: Sample, tmp_path: Path) -> None:
