@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -118,3 +119,10 @@ def test_the_simulated_corpus_has_prompts_for_all_it_shows_and_nothing_else(vari
     assert set(prompts.tables["names"]["instruments"]) == set(instruments)
     assert len(prompts.for_classes("phases", phases, variant).positives) == len(phases)
     assert len(prompts.for_classes("instruments", instruments, variant).positives) == len(instruments)
+
+
+def test_the_example_of_the_documents_is_sound(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text()
+    (example,) = re.findall(r"```toml\n(version.*?)```", text, re.DOTALL)
+    prompts = load_prompts(write(tmp_path, example)).for_classes("phases", ["incision"], "template")
+    assert prompts.positives == [["a view of corneal incision during eye surgery"]]
