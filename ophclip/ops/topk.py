@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ophclip.ops import reference, register
 from ophclip.ops.device import topk_on_device
-from ophclip.ops.pack import PackedBase
+from ophclip.ops.pack import PackedBase, all_finite
 from ophclip.ops.reference import Exclusions
 
 
@@ -61,7 +61,7 @@ def _matrix_shape(name: str, x: Tensor) -> tuple[int, int]:
 
 
 def _check_finite(name: str, x: Tensor) -> None:
-    if not bool(torch.isfinite(x).all()):
+    if not all_finite(x):
         raise ValueError(f"{name} must be finite, got NaN or infinity; remove those rows")
 
 
