@@ -198,7 +198,12 @@ def _save_predictions(path: Path, predictions: Sequence[VideoPrediction]) -> Non
 def _report(results: Results, data: Dataset, predictions: Sequence[VideoPrediction]) -> None:
     from ophclip.evaluate.report import render_report
 
-    _write(results.report, render_report(results.numbers, data, predictions, results.out / "plots").encode())
+    html, figures = render_report(results.numbers, data, predictions)
+    plots = results.out / "plots"
+    plots.mkdir(exist_ok=True)
+    for name, svg in figures.items():
+        _write(plots / f"{name}.svg", svg.encode())
+    _write(results.report, html.encode())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -47,23 +47,23 @@ RULES = {
 
 
 def render_report(
-    numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction], plots_folder: Path
-) -> str:
-    """Return the report of `numbers` (the content of metrics.json); its figures go to `plots_folder` too."""
+    numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]
+) -> tuple[str, dict[str, str]]:
+    """Return the report of `numbers` (the content of metrics.json) as HTML, and its figures as SVG."""
     body = _head(numbers, data)
-    plots_folder.mkdir(exist_ok=True)
+    figures: dict[str, str] = {}
     for section in (_phase_section, _instrument_section):
-        text, figures = section(numbers, data, predictions)
+        text, drawn = section(numbers, data, predictions)
         body += text
-        for name, svg in figures.items():
-            (plots_folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+        figures |= drawn
     title = f"ophclip: {data.name}"
-    return (
+    html = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{STYLESHEET.read_text(encoding='utf-8')}</style></head>"
         f"<body>{body}{_foot(numbers, data)}</body></html>\n"
     )
+    return html, figures
 
 
 def format_number(value: float | None) -> str:

@@ -113,11 +113,19 @@ def test_a_run_that_was_trained_on_is_embedded_anew(
     run.mkdir()
     save_model(build_model(ModelConfig(dim=32, image_size=32), seed=4), run)
     shutil.copytree(results.out, out)
+    names = ("metrics.json", "predictions.npz", "report.html", "plots/instrument_timelines.svg")
+    for number, name in enumerate(names):
+        (tmp_path / str(number)).hardlink_to(out / name)
     trained = evaluate(run, dataset="simulated", root=simulated_corpus, out=out)
     assert trained.numbers["weights"] != results.numbers["weights"]
     assert [path.name for path in out.iterdir() if path.name.startswith(".")] == []
     assert open_cache(out / "features.zarr").provenance["key"]["weights"] == trained.numbers["weights"]
-    assert (out / "predictions.npz").read_bytes() != (results.out / "predictions.npz").read_bytes()
+    for number, name in enumerate(names):
+        old = (results.out / name).read_bytes()
+        assert (out / name).read_bytes() != old, name
+        assert (tmp_path / str(number)).read_bytes() == old, (
+            "a reader of the old file must not see half a new one"
+        )
 
 
 def test_results_go_into_the_run_unless_told_otherwise(

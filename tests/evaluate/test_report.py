@@ -6,7 +6,6 @@ from __future__ import annotations
 import re
 import warnings
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,14 +75,16 @@ def drawn(video_id: str, seed: int = 0) -> VideoPrediction:
 
 
 def rendered(
-    predictions: list[VideoPrediction], folder: Path, notes: list[str] | None = None
-) -> tuple[str, dict[str, Any]]:
+    predictions: list[VideoPrediction], notes: list[str] | None = None
+) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """Return the page, the numbers in it, and its figures."""
     numbers = numbers_of(predictions, notes or [])
-    return render_report(numbers, dataset_of(predictions, notes=notes or []), predictions, folder), numbers
+    html, figures = render_report(numbers, dataset_of(predictions, notes=notes or []), predictions)
+    return html, numbers, figures
 
 
-def test_the_report_loads_nothing(tmp_path: Path) -> None:
-    html, _ = rendered([drawn("a"), drawn("b", 1)], tmp_path)
+def test_the_report_loads_nothing() -> None:
+    html, _, _ = rendered([drawn("a"), drawn("b", 1)])
     page = Page(html)
     loads = ("src", "href", "xlink:href", "data", "srcset", "poster")
     loaded = [value for _, attributes in page.tags for name in loads if (value := attributes.get(name))]
@@ -94,8 +95,8 @@ def test_the_report_loads_nothing(tmp_path: Path) -> None:
     assert not re.search(r"url\((?!#)", html)
 
 
-def test_every_number_of_the_tables_is_that_of_the_metrics(tmp_path: Path) -> None:
-    html, numbers = rendered([drawn("a"), drawn("b", 1)], tmp_path)
+def test_every_number_of_the_tables_is_that_of_the_metrics() -> None:
+    html, numbers, _ = rendered([drawn("a"), drawn("b", 1)])
     scores = {**numbers["phase"], **numbers["instrument"]}
     rows = {row[0]: row[1:] for row in Page(html).rows if row[0] != "metric"}
     assert set(rows) == set(RULES)
@@ -104,15 +105,15 @@ def test_every_number_of_the_tables_is_that_of_the_metrics(tmp_path: Path) -> No
         assert rule == RULES[name]
 
 
-def test_undefined_numbers_read_not_available(tmp_path: Path) -> None:
-    html, _ = rendered([predicted("idle", [-1, -1], [0, 1])], tmp_path)
+def test_undefined_numbers_read_not_available() -> None:
+    html, _, _ = rendered([predicted("idle", [-1, -1], [0, 1])])
     rows = {row[0]: row[1] for row in Page(html).rows}
     assert rows["accuracy.pooled"] == rows["map.pooled.defined_classes"] == "n/a"
     assert "no frame is scored" in html
 
 
-def test_the_report_names_weights_prompts_data_and_rules(tmp_path: Path) -> None:
-    html, numbers = rendered([drawn("a")], tmp_path, ["idle seconds are not scored"])
+def test_the_report_names_weights_prompts_data_and_rules() -> None:
+    html, numbers, _ = rendered([drawn("a")], ["idle seconds are not scored"])
     text = Page(html).text
     for fact in ("d" * 64, "w" * 16, "p" * 64, "own.toml", numbers["instrument"]["fpr_rule"]):
         assert fact in text
@@ -121,61 +122,57 @@ def test_the_report_names_weights_prompts_data_and_rules(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("video_id", [EVIL, "$x^2$ and $\\foo$", "手術-1", "_" * 200])
-def test_strange_video_ids_are_shown_as_they_are_and_do_no_harm(tmp_path: Path, video_id: str) -> None:
+def test_strange_video_ids_are_shown_as_they_are_and_do_no_harm(video_id: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        html, _ = rendered([drawn(video_id)], tmp_path)
+        html, _, _ = rendered([drawn(video_id)])
     page = Page(html)
     assert "script" not in {tag for tag, _ in page.tags}
     assert video_id[: plots.MAX_LABEL - 1] in page.text
 
 
-def test_notes_are_escaped(tmp_path: Path) -> None:
-    html, _ = rendered([drawn("a")], tmp_path, [EVIL])
+def test_notes_are_escaped() -> None:
+    html, _, _ = rendered([drawn("a")], [EVIL])
     page = Page(html)
     assert "script" not in {tag for tag, _ in page.tags}
     assert EVIL in page.text
 
 
-def test_figures_of_the_report_are_the_files_beside_it_and_always_the_same_bytes(tmp_path: Path) -> None:
-    first, _ = rendered([drawn("a")], tmp_path / "one")
-    second, _ = rendered([drawn("a")], tmp_path / "two")
-    assert first == second
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(names) == 5
-    for name in names:
-        svg = (tmp_path / "one" / name).read_bytes()
-        assert svg == (tmp_path / "two" / name).read_bytes()
-        assert svg.startswith(b"<svg ")
-        assert svg.decode().partition(" ")[2] in first
+def test_figures_stand_in_the_report_and_are_always_the_same_bytes() -> None:
+    first, _, figures = rendered([drawn("a")])
+    assert (first, figures) == rendered([drawn("a")])[::2]
+    assert len(figures) == 5
+    for svg in figures.values():
+        assert svg.startswith("<svg ")
+        assert svg.partition(" ")[2] in first
 
 
 def test_other_predictions_give_another_figure() -> None:
     assert plots.ribbon_figure([drawn("a")], PHASES, 1.0) != plots.ribbon_figure([drawn("a", 1)], PHASES, 1.0)
 
 
-def test_every_figure_says_what_it_shows_to_those_who_cannot_see_it(tmp_path: Path) -> None:
-    html, _ = rendered([drawn("a")], tmp_path)
+def test_every_figure_says_what_it_shows_to_those_who_cannot_see_it() -> None:
+    html, _, _ = rendered([drawn("a")])
     labels = [attributes.get("aria-label") for tag, attributes in Page(html).tags if tag == "svg"]
     assert len(labels) == 5
     assert all(labels)
 
 
-def test_of_many_videos_the_first_are_drawn_and_the_caption_says_so(tmp_path: Path) -> None:
+def test_of_many_videos_the_first_are_drawn_and_the_caption_says_so() -> None:
     many = [drawn(f"video-{n:03d}", n) for n in range(plots.MAX_RIBBONS + 2)]
-    html, _ = rendered(many, tmp_path)
+    html, _, figures = rendered(many)
     assert f"The first {plots.MAX_RIBBONS} of {len(many)} videos: phases" in html
     assert f"The first {plots.MAX_TIMELINES} of {len(many)} videos: instruments" in html
-    ribbons = (tmp_path / "phase_ribbons.svg").read_text()
-    assert "video-047" in ribbons
-    assert "video-048" not in ribbons
+    assert "video-047" in figures["phase_ribbons"]
+    assert "video-048" not in figures["phase_ribbons"]
 
 
-def test_a_dataset_without_instruments_has_a_report_of_phases_alone(tmp_path: Path) -> None:
+def test_a_dataset_without_instruments_has_a_report_of_phases_alone() -> None:
     predictions = [drawn("a")]
     numbers = numbers_of(predictions, [])
     del numbers["instrument"]
-    html = render_report(numbers, dataset_of(predictions), predictions, tmp_path)
+    html, figures = render_report(numbers, dataset_of(predictions), predictions)
+    assert set(figures) == {"phase_ribbons", "phase_classes", "phase_confusion"}
     assert "Phase recognition" in html
     assert "nstrument" not in Page(html).text
 
