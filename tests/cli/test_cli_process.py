@@ -50,7 +50,14 @@ def test_a_signal_ends_a_command_with_exit_130_and_the_way_on(
     endless: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     command = [*OPHCLIP, "pretrain", str(endless), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts background jobs with SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         wait_for_a_line(tmp_path / "run" / "metrics.jsonl", process)
         process.send_signal(number)
