@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # A seek costs about as much as decoding this many frames: it empties the decoder's threads.
 SEEK_PAYS_FRAMES = 24
+MPEG_REORDERING_S = 1  # more than any encoder holds frames back
 
 
 class PyavSource:
@@ -151,8 +152,11 @@ def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list
 def _seek(container: Any, stream: Any, key: int) -> None:
     import av
 
+    # MPEG streams have no index: there FFmpeg looks for decode times, of which a key frame's lies before it.
+    is_mpeg = container.format.name in ("mpegts", "mpeg")
+    target = key - round(MPEG_REORDERING_S / stream.time_base) if is_mpeg else key
     try:
-        container.seek(key, stream=stream, backward=True)
+        container.seek(target, stream=stream, backward=True)
     except av.FFmpegError as error:
         raise _SeekMissed from error
 
