@@ -168,13 +168,16 @@ def test_a_file_is_refused_as_a_cache(tmp_path: Path) -> None:
         open_cache(tmp_path / "c.zarr")
 
 
-def test_a_folder_that_a_process_left_as_it_began_is_taken(tmp_path: Path) -> None:
+def test_a_folder_that_a_process_left_as_it_began_is_taken_and_tidied(tmp_path: Path) -> None:
     path = tmp_path / "c.zarr"
     (path / "videos").mkdir(parents=True)
-    (path / "videos" / ".zarr.json.0123").touch()
+    leftovers = [path / ".zarr.json.0123", path / "videos" / ".zarr.json.4567"]
+    for leftover in leftovers:
+        leftover.touch()
     (path / "_journal").mkdir()
     write_cache(path, {"a": random_rows(0, 2)})
     assert open_cache(path).ids == ["a"]
+    assert not any(leftover.exists() for leftover in leftovers)
 
 
 @pytest.mark.parametrize(
