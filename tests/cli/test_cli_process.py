@@ -76,7 +76,9 @@ def test_a_signal_ends_a_command_with_exit_130_and_the_way_on(
 def test_a_reader_that_has_gone_is_no_reason_to_complain(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run([*OPHCLIP, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [*OPHCLIP, *arguments]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=buffered)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, "")
 
