@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from ophclip import console
-from ophclip.cli.options import json_option, quiet_option
-from ophclip.errors import EXIT_OK, EXIT_PARTIAL, UsageError
+from ophclip.cli.options import decoder_option, device_option, json_option, quiet_option, resolve_device
+from ophclip.errors import EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
     from ophclip.cache import Encoder
@@ -42,10 +41,8 @@ def cache() -> None:
     help="Store encoder features, or the frames themselves to train encoders on.",
 )
 @click.option("--size", type=click.IntRange(min=8), help="Side of stored frames in pixels (--stream frames).")
-@click.option("--decoder", default="auto", show_default=True, type=click.Choice(["auto", "dali", "pyav"]))
-@click.option(
-    "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu or cuda."
-)
+@decoder_option
+@device_option
 @click.option(
     "--batch-size",
     default=32,
@@ -71,7 +68,7 @@ def build(
     from ophclip.cache import build_cache, find_inputs
 
     found = find_inputs(inputs)
-    device = _device(device)
+    device = resolve_device(device)
     encoder = _encoder(stream, encoder_name, size, device)
     report = build_cache(
         found,
@@ -140,20 +137,6 @@ def ls(path: Path, as_json: bool) -> None:
     rows = [[video_id, str(count), "stored"] for video_id, count in frames.items()]
     rows += [[video_id, "-", f"failed: {reason}"] for video_id, reason in failed.items()]
     console.emit_table(str(path), ["video", "frames", "state"], rows)
-
-
-def _device(device: str) -> str:
-    if device == "cpu":
-        return device
-    if not re.fullmatch(r"auto|cuda(:\d+)?", device, re.ASCII):
-        raise click.UsageError(f"--device must be auto, cpu, cuda or cuda:N, got {device!r}")
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if int(device.partition(":")[2] or 0) >= torch.cuda.device_count():
-        raise UsageError(f"there is no device {device} here", remedy="leave --device out, or pass cpu")
-    return device
 
 
 def _encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:

@@ -50,6 +50,8 @@ def resolve_device(name: str) -> str:
     Raises:
         UsageError: it is not here.
     """
+    if name == "cpu":
+        return name
     import torch
 
     if name == "auto":
