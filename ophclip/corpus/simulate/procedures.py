@@ -111,7 +111,7 @@ def _segment(rng: np.random.Generator, step: Step | None, start_s: float, end_s:
         ]
         cuts.append(end_s - lead_s * float(rng.random()))
         uses += [
-            Use(tool, round(float(a), 2), round(float(b), 2))
+            Use(tool, round(float(a), 2), min(round(float(b), 2), end_s))
             for tool, a, b in zip(hand, cuts[:-1], cuts[1:], strict=True)
         ]
     return Segment(step.phase, start_s, end_s, tuple(uses))
