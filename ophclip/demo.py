@@ -27,7 +27,7 @@ from ophclip.video import Geometry
 CONFIG = Path(__file__).with_name("demo.toml")
 SETTINGS = "demo.json"
 CACHE_FPS = 2.0
-FRAME_SIZE = 80  # pixels a side of the cached frames
+FRAME_SIZE = 64  # pixels a side of the cached frames
 SENTENCE = "the phaco probe breaks up the nucleus of the lens"
 NUM_MOMENTS = 5
 
@@ -36,8 +36,8 @@ NUM_MOMENTS = 5
 class DemoWorld:
     """The simulated corpus of a demo: numbers of videos, their length, their width and the seed."""
 
-    narrated: int = 48
-    silent: int = 32
+    narrated: int = 112
+    silent: int = 40
     test: int = 24
     seconds: int = 30
     size: int = 160

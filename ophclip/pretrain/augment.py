@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_ROTATION = math.pi / 6
+MAX_ROTATION = math.pi  # a microscope has no up: surgeons sit at any side of the eye
 ZOOM = (0.7, 1.05)  # share of the frame's side that stays in view
 MAX_SHIFT = 0.12
 GAIN = 0.3  # of each colour channel, and of the contrast

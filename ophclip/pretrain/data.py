@@ -81,7 +81,8 @@ def load_data(config: PretrainConfig) -> TrainingData:
     for clip in clips:
         if clip.start_s >= cache.times(clip.video_id)[-1] + 1:
             raise UsageError(
-                f"clip {clip.clip_id!r} starts at {clip.start_s:g} s, past the end of {clip.video_id!r}",
+                f"clip {clip.clip_id!r} starts at {clip.start_s:g} s, "
+                f"past the end of video {clip.video_id!r}",
                 remedy="mend clips.csv",
             )
     return TrainingData(cache, clips, narrated, silent)

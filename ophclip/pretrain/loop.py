@@ -6,6 +6,8 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,7 +83,8 @@ class _Trainer:
         with log.open("a") as metrics, console.progress("pretrain", self.config.steps, "steps") as progress:
             progress.advance(first)
             for step in range(first, self.config.steps):
-                record = self._step(step)
+                with _torch_seeded(self.config.seed, step, self.device):
+                    record = self._step(step)
                 metrics.write(json.dumps(record) + "\n")
                 metrics.flush()
                 progress.note(f"{record['level']} loss {record['loss']:.3f}")
@@ -210,6 +213,15 @@ class _Trainer:
             video_loss=mean_loss("video"),
             seconds=round(seconds, 2),
         )
+
+
+@contextmanager
+def _torch_seeded(seed: int, step: int, device: str) -> Iterator[None]:
+    # Dropout draws from torch's own generators: seeded by the step, a resumed run draws what it would have.
+    devices = [torch.cuda.current_device()] if device == "cuda" else []
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(int(step_rng(seed, "torch", step).integers(2**63)))
+        yield
 
 
 def _weighted(level: Any, weight: float) -> Any:
