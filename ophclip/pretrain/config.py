@@ -57,7 +57,7 @@ class PretrainConfig:
     video_tokens: int = 200
     """Words or word pieces read of a title (lineage)."""
     augment: bool = True
-    """Frames mode: rotate, scale, shift, flip and recolour each clip (ours)."""
+    """Frames mode: turn by any angle, zoom, shift, flip and recolour each clip (ours)."""
 
     temperature: float = 0.1
     """Of every contrast (lineage)."""
