@@ -142,7 +142,7 @@ PYBIND11_MODULE(OPHCLIP_CUDA_MODULE, module) {
   using py::arg;
   module.doc() = "CUDA kernels on raw device addresses; see csrc/cuda/cuda_ops.h";
 
-  py::class_<ContrastiveProblem>(module, "ContrastiveProblem")
+  py::class_<ContrastiveProblem>(module, "ContrastiveProblem", py::module_local())
       .def(py::init(&contrastive_problem), py::kw_only(), arg("a"), arg("b"), arg("scale"), arg("m"),
            arg("n"), arg("d"), arg("a_stride"), arg("b_stride"), arg("dtype"), arg("offset") = 0,
            arg("indptr") = 0, arg("indices") = 0, arg("weights") = 0, arg("num_positives") = 0,
@@ -156,7 +156,7 @@ PYBIND11_MODULE(OPHCLIP_CUDA_MODULE, module) {
              arg("grad_a"), arg("grad_b"), arg("grad_scale"), arg("workspace"), arg("workspace_bytes"),
              arg("stream") = 0);
 
-  py::class_<TopkProblem>(module, "TopkProblem")
+  py::class_<TopkProblem>(module, "TopkProblem", py::module_local())
       .def(py::init(&topk_problem), py::kw_only(), arg("queries"), arg("base"), arg("q"), arg("n"), arg("d"),
            arg("k"), arg("query_stride"), arg("base_stride"), arg("dtype"), arg("exclude_indptr") = 0,
            arg("exclude_indices") = 0, arg("num_excluded") = 0)

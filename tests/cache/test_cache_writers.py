@@ -45,7 +45,8 @@ def store_when_told(start_at: Path, out: Path, source: bytes) -> None:
     wait_for(start_at)
     with CacheWriter(out, provenance()) as writer:
         for number in range(NUM_VIDEOS):
-            store(writer, f"v{number}", random_rows(number, 3), source)
+            if not writer.is_stored(f"v{number}"):  # as a build asks
+                store(writer, f"v{number}", random_rows(number, 3), source)
 
 
 def run_together(target: Any, start_at: Path, arguments: Sequence[tuple[Any, ...]]) -> list[int]:
