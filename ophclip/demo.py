@@ -21,6 +21,7 @@ from ophclip.corpus.simulate import simulate
 from ophclip.errors import UsageError
 from ophclip.evaluate import Results, evaluate
 from ophclip.explorer.search import Moment, search
+from ophclip.files import replace_file
 from ophclip.pretrain import PretrainConfig, pretrain
 from ophclip.video import Geometry
 
@@ -112,4 +113,4 @@ def _claim(out: Path, world: DemoWorld, overrides: Sequence[str]) -> None:
     if out.exists() and any(out.iterdir()):
         raise UsageError(f"{out} is not empty and holds no demo", remedy="name another --out")
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=2))
+    replace_file(path, json.dumps(settings, indent=2).encode())

@@ -16,7 +16,7 @@ import ophclip
 PACKAGE = Path(ophclip.__file__).parent
 
 LAYERS = [
-    {"errors", "_version"},
+    {"errors", "_version", "files"},
     {"config", "console"},
     {"ops"},
     {"video"},

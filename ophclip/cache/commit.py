@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ophclip.cache.crash import crash_point
-from ophclip.cache.files import fsync_folder, write_all, write_file
 from ophclip.cache.journal import Commit, JournalWriter, is_live, read_commits
 from ophclip.cache.layout import (
     DTYPES,
@@ -37,6 +36,7 @@ from ophclip.cache.layout import (
 )
 from ophclip.cache.root import check_provenance, make_root
 from ophclip.errors import OphclipError, UsageError
+from ophclip.files import fsync_folder, write_all, write_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ophclip.cache.crash import crash_point, crashes_at
-from ophclip.cache.files import fsync_folder, write_all
 from ophclip.cache.layout import JOURNAL
 from ophclip.errors import DamageError
+from ophclip.files import fsync_folder, write_all
 
 COMMITS, FAILURES = "commits", "failed"
 LOCK = "lock"  # held by the writer that is putting a folder into place

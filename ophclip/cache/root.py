@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ophclip.cache.files import fsync_folder, remove_unfinished, write_once
 from ophclip.cache.layout import FORMAT_VERSION, JOURNAL, METADATA, VIDEOS, group_metadata
 from ophclip.errors import UsageError
+from ophclip.files import fsync_folder, remove_unfinished, write_once
 
 
 def check_provenance(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:

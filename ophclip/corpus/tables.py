@@ -6,14 +6,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ophclip.errors import OphclipError, UsageError
+from ophclip.files import replace_file
 
 SHOWN_PROBLEMS = 5  # bad rows that one error names before it only counts them
 MAX_FIELD_CHARACTERS = 16 * 2**20
@@ -110,20 +109,12 @@ def write_rows(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]
             f"{path}: text must be encodable as UTF-8, got {text[error.start]!r}",
             remedy="replace lone surrogates in titles and texts",
         ) from error
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        replace_file(path, data)
     except OSError as error:
         raise OphclipError(
             f"cannot write {path}: {error.strerror or error}", remedy="check the folder and the free space"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read_text(path: Path) -> str:
@@ -176,11 +167,3 @@ def _header_remedy(columns: Sequence[str]) -> str:
 
 def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"' if _NEEDS_QUOTES.search(value) else value
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

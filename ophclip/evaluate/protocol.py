@@ -6,8 +6,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from ophclip.evaluate.features import embed_videos
 from ophclip.evaluate.prompts import PromptFile, Variant, load_prompts
 from ophclip.evaluate.scores import VideoPrediction, instrument_scores, num_unscored, phase_scores
 from ophclip.evaluate.zero_shot import class_probabilities, embed_classes, presence_scores
+from ophclip.files import replace_file
 from ophclip.models import DualEncoder, load_model
 from ophclip.video import Decoder
 
@@ -84,7 +83,7 @@ def evaluate(
     cache = _embed(run, data, out, decoder, device)
     predictions = _predict(model, data, cache, prompt_file, variant)
     numbers = _numbers(data, predictions, prompt_file, variant, cache)
-    _write(out / "metrics.json", (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode())
+    replace_file(out / "metrics.json", (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode())
     _save_predictions(out / "predictions.npz", predictions)
     results = Results(numbers, out)
     _report(results, data, predictions)
@@ -192,7 +191,7 @@ def _save_predictions(path: Path, predictions: Sequence[VideoPrediction]) -> Non
         arrays[f"{name}/instrument_probabilities"] = prediction.instrument_probabilities
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    _write(path, buffer.getvalue())
+    replace_file(path, buffer.getvalue())
 
 
 def _report(results: Results, data: Dataset, predictions: Sequence[VideoPrediction]) -> None:
@@ -202,20 +201,8 @@ def _report(results: Results, data: Dataset, predictions: Sequence[VideoPredicti
     plots = results.out / "plots"
     plots.mkdir(exist_ok=True)
     for name, svg in figures.items():
-        _write(plots / f"{name}.svg", svg.encode())
-    _write(results.report, html.encode())
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        replace_file(plots / f"{name}.svg", svg.encode())
+    replace_file(results.report, html.encode())
 
 
 def _rounded(value: Any) -> Any:

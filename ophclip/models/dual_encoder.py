@@ -4,8 +4,6 @@
 from __future__ import annotations
 
 import math
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from torch import Tensor, nn
 
 from ophclip.config import load_config, to_toml
 from ophclip.errors import DamageError, UsageError
+from ophclip.files import replace_file
 from ophclip.video.geometry import Geometry
 
 MAX_LOG_SCALE = math.log(100)  # CLIP's clamp
@@ -132,8 +131,8 @@ def save_model(model: DualEncoder, folder: Path) -> None:
     from safetensors.torch import save
 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    _replace(folder / "model.toml", to_toml(model.config).encode())
-    _replace(folder / "model.safetensors", save(weights))
+    replace_file(folder / "model.toml", to_toml(model.config).encode())
+    replace_file(folder / "model.safetensors", save(weights))
 
 
 def load_model(run: Path, device: str = "cpu") -> DualEncoder:
@@ -157,15 +156,3 @@ def load_model(run: Path, device: str = "cpu") -> DualEncoder:
             f"{weights} cannot be loaded: {error}", remedy="resume the run from a checkpoint with --resume"
         ) from error
     return model.to(device).eval()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from torch import Tensor
 from ophclip import console
 from ophclip.config import load_config, to_dict, to_toml
 from ophclip.errors import OphclipError, UsageError
+from ophclip.files import replace_file
 from ophclip.models import DualEncoder, ModelConfig, build_model, save_model
 from ophclip.ops import hierarchical_contrastive_loss
 from ophclip.pretrain.augment import augment_clips
@@ -248,17 +249,14 @@ def _prepare_folder(out: Path, config: PretrainConfig, resume: bool) -> None:
             )
         return
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(config), encoding="utf-8")
+    replace_file(path, to_toml(config).encode())
 
 
 def _truncate_log(path: Path, step: int) -> None:
     """Drop what an interrupted run logged after its last checkpoint, a torn last line included."""
     if not path.exists():
         return
-    kept = path.read_text().splitlines(keepends=True)[:step]
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
-    temporary.replace(path)
+    replace_file(path, b"".join(path.read_bytes().splitlines(keepends=True)[:step]))
 
 
 def _model_config(config: PretrainConfig, data: TrainingData) -> ModelConfig:

@@ -22,6 +22,7 @@ from ophclip.corpus.simulate.narration import Narration
 from ophclip.corpus.simulate.production import SUFFIXES, Script, film, write_script
 from ophclip.corpus.simulate.truth import Truth, truth_of, write_truth
 from ophclip.errors import OphclipError, UsageError, did_you_mean
+from ophclip.files import replace_file
 from ophclip.video.encode import VideoCodec
 
 MARKER = ".simulation.json"  # the settings of the work in this folder; stays when it is done
@@ -98,7 +99,7 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if not any(out.iterdir()):
-            marker.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+            replace_file(marker, (json.dumps(settings, indent=2) + "\n").encode())
             return
         found = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else None
     except (OSError, ValueError) as error:

@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders whose bytes are on disk when a call returns."""
+"""Write files that are whole or absent, and on disk when a call returns."""
 
 from __future__ import annotations
 
 import os
 import uuid
 from pathlib import Path
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file, new or over an old one; a reader sees the old bytes or all of the new ones."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write_file(temporary, data)
+        temporary.replace(path)
+        fsync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:
