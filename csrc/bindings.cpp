@@ -19,10 +19,11 @@ ophclip::SparseRows sparse_rows(uintptr_t indptr, uintptr_t indices, uintptr_t w
   return {at<const int64_t>(indptr), at<const int64_t>(indices), at<const float>(weights), count};
 }
 
-py::tuple contrastive(uintptr_t a, uintptr_t b, float scale, int64_t m, int64_t n, int64_t d, int64_t offset,
-                      uintptr_t indptr, uintptr_t indices, uintptr_t weights, int64_t num_positives,
-                      bool mean_log, uintptr_t grad_a, uintptr_t grad_b, size_t workspace_bytes,
-                      int threads) {
+ophclip::ContrastiveProblem contrastive_problem(uintptr_t a, uintptr_t b, float scale, int64_t m, int64_t n,
+                                                int64_t d, int64_t offset, uintptr_t indptr,
+                                                uintptr_t indices, uintptr_t weights, int64_t num_positives,
+                                                bool mean_log, uintptr_t grad_a, uintptr_t grad_b,
+                                                size_t workspace_bytes, int threads) {
   ophclip::ContrastiveProblem problem;
   problem.a = at<const float>(a);
   problem.b = at<const float>(b);
@@ -35,12 +36,9 @@ py::tuple contrastive(uintptr_t a, uintptr_t b, float scale, int64_t m, int64_t 
   problem.mean_log = mean_log;
   problem.workspace_bytes = workspace_bytes;
   problem.threads = threads;
-  ophclip::ContrastiveResult result;
-  {
-    py::gil_scoped_release released;
-    result = ophclip::contrastive(problem, at<float>(grad_a), at<float>(grad_b));
-  }
-  return py::make_tuple(result.loss, result.grad_scale);
+  problem.grad_a = at<float>(grad_a);
+  problem.grad_b = at<float>(grad_b);
+  return problem;
 }
 
 void topk(uintptr_t queries, uintptr_t rows, uintptr_t panels, int64_t q, int64_t n, int64_t d, int64_t k,
@@ -64,11 +62,17 @@ void topk(uintptr_t queries, uintptr_t rows, uintptr_t panels, int64_t q, int64_
 
 PYBIND11_MODULE(_native, module) {
   module.doc() = "CPU kernels on raw addresses; see csrc/ops.h.";
-  module.def("contrastive", &contrastive, py::kw_only(), py::arg("a"), py::arg("b"), py::arg("scale"),
-             py::arg("m"), py::arg("n"), py::arg("d"), py::arg("offset"), py::arg("indptr"),
-             py::arg("indices"), py::arg("weights"), py::arg("num_positives"), py::arg("mean_log"),
-             py::arg("grad_a"), py::arg("grad_b"), py::arg("workspace_bytes"), py::arg("threads"),
-             "Return (loss, grad_scale).");
+  py::class_<ophclip::ContrastiveProblem>(module, "ContrastiveProblem", py::module_local())
+      .def(py::init(&contrastive_problem), py::kw_only(), py::arg("a"), py::arg("b"), py::arg("scale"),
+           py::arg("m"), py::arg("n"), py::arg("d"), py::arg("offset") = 0, py::arg("indptr") = 0,
+           py::arg("indices") = 0, py::arg("weights") = 0, py::arg("num_positives") = 0,
+           py::arg("mean_log") = false, py::arg("grad_a") = 0, py::arg("grad_b") = 0,
+           py::arg("workspace_bytes") = size_t{64} << 20, py::arg("threads") = 1);
+  py::class_<ophclip::ContrastiveResult>(module, "ContrastiveResult", py::module_local())
+      .def_readonly("loss", &ophclip::ContrastiveResult::loss)
+      .def_readonly("grad_scale", &ophclip::ContrastiveResult::grad_scale);
+  module.def("contrastive", &ophclip::contrastive, py::arg("levels"),
+             py::call_guard<py::gil_scoped_release>(), "Return a ContrastiveResult a level.");
   module.def("topk", &topk, py::kw_only(), py::arg("queries"), py::arg("rows"), py::arg("panels"),
              py::arg("q"), py::arg("n"), py::arg("d"), py::arg("k"), py::arg("exclude_indptr"),
              py::arg("exclude_indices"), py::arg("num_excluded"), py::arg("scores"), py::arg("ids"),

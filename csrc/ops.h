@@ -36,6 +36,8 @@ struct ContrastiveProblem {
   bool mean_log = false;
   size_t workspace_bytes = size_t{64} << 20;  // bound on what grows with M * N
   int threads = 1;
+  float* grad_a = nullptr;  // [M, D], overwritten with the gradient of the loss; null: not wanted
+  float* grad_b = nullptr;  // [N, D], likewise
 };
 
 struct ContrastiveResult {
@@ -43,8 +45,8 @@ struct ContrastiveResult {
   double grad_scale = 0;
 };
 
-// Gradients are those of the loss and overwrite grad_a [M, D] and grad_b [N, D]; null pointers skip them.
-ContrastiveResult contrastive(const ContrastiveProblem& problem, float* grad_a, float* grad_b);
+// The levels of a hierarchical loss, one after the other on one pool of threads.
+std::vector<ContrastiveResult> contrastive(const std::vector<ContrastiveProblem>& levels);
 
 // The K base rows of largest inner product with each query, best first; equal scores: lower id first. Places
 // that exclusions leave empty hold score -inf and id -1. The base is row-major rows [N, D], or panels

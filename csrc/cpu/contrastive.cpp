@@ -50,12 +50,8 @@ struct Block {
 
 class Contrast {
  public:
-  Contrast(const ContrastiveProblem& problem, float* grad_a, float* grad_b)
-      : p_(problem),
-        isa_(kernels()),
-        grad_a_(grad_a),
-        grad_b_(grad_b),
-        symmetric_(p_.positives.indptr == nullptr) {}
+  explicit Contrast(const ContrastiveProblem& problem)
+      : p_(problem), isa_(kernels()), symmetric_(p_.positives.indptr == nullptr) {}
 
   ContrastiveResult run() {
     plan();
@@ -67,7 +63,7 @@ class Contrast {
     }
     ContrastiveResult result;
     result.loss = finish_loss();
-    if (grad_a_ == nullptr && grad_b_ == nullptr) return result;
+    if (p_.grad_a == nullptr && p_.grad_b == nullptr) return result;
     result.grad_scale = gradients();
     return result;
   }
@@ -214,16 +210,16 @@ class Contrast {
       column_shifts_.resize(p_.n);
       for (int64_t j = 0; j < p_.n; ++j) column_shifts_[j] = static_cast<float>(columns_[j].value());
     }
-    if (grad_a_ != nullptr) std::fill_n(grad_a_, p_.m * p_.d, 0.0f);
-    if (grad_b_ != nullptr) std::fill_n(grad_b_, p_.n * p_.d, 0.0f);
+    if (p_.grad_a != nullptr) std::fill_n(p_.grad_a, p_.m * p_.d, 0.0f);
+    if (p_.grad_b != nullptr) std::fill_n(p_.grad_b, p_.n * p_.d, 0.0f);
     std::vector<double> by_row(p_.m, 0.0);
     for (const Block& block : blocks_) {
       if (blocks_.size() > 1) product(block);
       to_gradient(block, by_row);
       if (p_.d > 0) add_gradients(block);
     }
-    scale_gradient(grad_a_, p_.m * p_.d);
-    scale_gradient(grad_b_, p_.n * p_.d);
+    scale_gradient(p_.grad_a, p_.m * p_.d);
+    scale_gradient(p_.grad_b, p_.n * p_.d);
     double total = 0;
     for (const double value : by_row) total += value;
     return total;
@@ -245,15 +241,15 @@ class Contrast {
   }
 
   void add_gradients(const Block& block) {
-    if (grad_a_ != nullptr) {
+    if (p_.grad_a != nullptr) {
       pack_depth(p_.b + block.column * p_.d, block.columns);
       multiply(block.rows, p_.d, block.columns, products_.data(), stride_, 1, packed_.data(),
-               grad_a_ + block.row * p_.d, p_.d, true, p_.threads);
+               p_.grad_a + block.row * p_.d, p_.d, true, p_.threads);
     }
-    if (grad_b_ != nullptr) {
+    if (p_.grad_b != nullptr) {
       pack_depth(p_.a + block.row * p_.d, block.rows);
       multiply(block.columns, p_.d, block.rows, products_.data(), 1, stride_, packed_.data(),
-               grad_b_ + block.column * p_.d, p_.d, true, p_.threads);
+               p_.grad_b + block.column * p_.d, p_.d, true, p_.threads);
     }
   }
 
@@ -273,8 +269,6 @@ class Contrast {
 
   const ContrastiveProblem& p_;
   const Kernels& isa_;
-  float* grad_a_;
-  float* grad_b_;
   const bool symmetric_;
   std::vector<Block> blocks_;
   int64_t stride_ = 0;
@@ -308,13 +302,18 @@ void check(const ContrastiveProblem& p) {
 
 }  // namespace
 
-ContrastiveResult contrastive(const ContrastiveProblem& problem, float* grad_a, float* grad_b) {
-  check(problem);
-  if (problem.m == 0) {
-    if (grad_b != nullptr) std::fill_n(grad_b, problem.n * problem.d, 0.0f);
-    return {};
+std::vector<ContrastiveResult> contrastive(const std::vector<ContrastiveProblem>& levels) {
+  for (const auto& level : levels) check(level);
+  std::vector<ContrastiveResult> results;
+  for (const auto& level : levels) {
+    if (level.m > 0) {
+      results.push_back(Contrast(level).run());
+      continue;
+    }
+    if (level.grad_b != nullptr) std::fill_n(level.grad_b, level.n * level.d, 0.0f);
+    results.emplace_back();
   }
-  return Contrast(problem, grad_a, grad_b).run();
+  return results;
 }
 
 }  // namespace ophclip

@@ -69,49 +69,68 @@ def contrastive_loss(
     Raises:
         ValueError: shapes, dtypes, devices, `offset` or the lists do not fit together.
     """
-    scale = _check(a, b, scale, offset, positives, reduction)
-    if precision not in ("auto", "fp32", "bf16"):
-        raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {precision!r}")
-    if workspace_mib < 1:
-        raise ValueError(f"workspace_mib must be at least 1, got {workspace_mib}")
-    if precision != "auto":
-        dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-        a, b = a.to(dtype), b.to(dtype)
-    if not register.is_served(a):
-        return reference.contrastive_loss(
-            a, b, scale, offset=offset, positives=positives, reduction=reduction
-        )
-    needs_gradient = torch.is_grad_enabled() and any(x.requires_grad for x in (a, b, scale))
-    indptr, indices, weights = positives if positives is not None else (None, None, None)
-    loss: Tensor = register.contrastive(
-        a, b, scale, offset, indptr, indices, weights, reduction, workspace_mib, needs_gradient
-    )[0]
-    return loss
+    level = Level(a, b, scale, offset=offset, positives=positives, reduction=reduction)
+    return _losses([level], precision, workspace_mib)[0]
 
 
 def hierarchical_contrastive_loss(levels: Sequence[Level]) -> tuple[Tensor, Tensor]:
     """Return the weighted sum of the levels' losses, and each level's own loss `[L]` without its weight.
 
+    All levels are solved in one native call. They share a device.
+
     Raises:
-        ValueError: there are no levels, or one of them does not fit together.
+        ValueError: there are no levels, one of them does not fit together, or their devices differ.
     """
     if not levels:
         raise ValueError("levels must hold at least one Level, got none")
-    losses = torch.stack(
-        [
-            contrastive_loss(
-                level.a,
-                level.b,
-                level.scale,
-                offset=level.offset,
-                positives=level.positives,
-                reduction=level.reduction,
-            )
-            for level in levels
-        ]
-    )
+    losses = _losses(levels, "auto", 64)
     weights = losses.new_tensor([level.weight for level in levels])
     return (weights * losses).sum(), losses.detach()
+
+
+def _losses(levels: Sequence[Level], precision: str, workspace_mib: int) -> Tensor:
+    """Return the loss of each level without its weight, `[L]`."""
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision must be 'auto', 'fp32' or 'bf16', got {precision!r}")
+    if workspace_mib < 1:
+        raise ValueError(f"workspace_mib must be at least 1, got {workspace_mib}")
+    scales = [_check(x.a, x.b, x.scale, x.offset, x.positives, x.reduction) for x in levels]
+    if len({level.a.device for level in levels}) > 1:
+        raise ValueError(f"levels must share a device, got {[str(level.a.device) for level in levels]}")
+    rows = [(_as(level.a, precision), _as(level.b, precision)) for level in levels]
+    if not all(register.is_served(a) for a, _ in rows):
+        return torch.stack(
+            [
+                reference.contrastive_loss(
+                    a, b, scale, offset=level.offset, positives=level.positives, reduction=level.reduction
+                )
+                for level, (a, b), scale in zip(levels, rows, scales, strict=True)
+            ]
+        )
+    tensors = [*scales, *(part for pair in rows for part in pair)]
+    losses: Tensor = register.contrastive(
+        [a for a, _ in rows],
+        [b for _, b in rows],
+        scales,
+        [part for level in levels for part in _lists(level)],
+        [level.offset for level in levels],
+        [level.reduction == "meanlog" for level in levels],
+        workspace_mib,
+        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors),
+    )[0]
+    return losses
+
+
+def _as(x: Tensor, precision: str) -> Tensor:
+    return x if precision == "auto" else x.to(torch.float32 if precision == "fp32" else torch.bfloat16)
+
+
+def _lists(level: Level) -> tuple[Tensor, Tensor, Tensor]:
+    nothing = level.a.new_empty(0)
+    if level.positives is None:
+        return nothing, nothing, nothing
+    indptr, indices, weights = level.positives
+    return indptr, indices, nothing if weights is None else weights
 
 
 def _check(

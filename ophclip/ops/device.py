@@ -17,20 +17,19 @@ def contrastive_on_device(
     b: Tensor,
     scale: Tensor,
     offset: int,
-    indptr: Tensor | None,
-    indices: Tensor | None,
-    weights: Tensor | None,
-    reduction: str,
+    lists: tuple[Tensor, Tensor, Tensor],
+    mean_log: bool,
+    *,
     workspace_mib: int,
     needs_gradient: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the loss [] and the gradients of a, b and scale; see `ophclip.ops.register.contrastive`."""
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the loss [] of one level, and its gradients; see `ophclip.ops.register.contrastive`."""
     kernels = cuda_kernels()
     assert kernels is not None
     rows_a, rows_b = a.detach().contiguous(), b.detach().contiguous()
     inverse_temperature = scale.detach().to(device=a.device, dtype=torch.float32)
-    sparse = [None if part is None else part.contiguous() for part in (indptr, indices)]
-    weight = None if weights is None else weights.detach().float().contiguous()
+    indptr, indices = (part.contiguous() for part in lists[:2])
+    weights = lists[2].detach().float().contiguous()
     (m, d), n = a.shape, b.shape[0]
     with torch.cuda.device(a.device):
         problem = kernels.ContrastiveProblem(
@@ -44,11 +43,11 @@ def contrastive_on_device(
             b_stride=d,
             dtype=DTYPE_NAMES[a.dtype],
             offset=offset,
-            indptr=_address(sparse[0]),
-            indices=_address(sparse[1]),
-            weights=_address(weight),
-            num_positives=0 if sparse[1] is None else sparse[1].numel(),
-            reduction=reduction,
+            indptr=_address(indptr),
+            indices=_address(indices),
+            weights=_address(weights),
+            num_positives=indices.numel(),
+            reduction="meanlog" if mean_log else "logsum",
             budget_bytes=workspace_mib * MIB,
         )
         stream = torch.cuda.current_stream().cuda_stream
@@ -63,7 +62,7 @@ def contrastive_on_device(
             stream=stream,
         )
         if not needs_gradient:
-            return loss[0].clone(), a.new_empty(0), b.new_empty(0), torch.zeros_like(scale)
+            return loss[0], []
         grad_a, grad_b = torch.empty_like(rows_a), torch.empty_like(rows_b)
         grad_scale, one = _floats(a, 1), torch.ones(1, device=a.device)
         workspace = _workspace(a, problem.backward_workspace_bytes)
@@ -78,7 +77,7 @@ def contrastive_on_device(
             workspace_bytes=workspace.numel(),
             stream=stream,
         )
-    return loss[0].clone(), grad_a, grad_b, grad_scale[0].to(scale)
+    return loss[0], [grad_a, grad_b, grad_scale[0].to(scale, copy=True)]
 
 
 def topk_on_device(
@@ -131,4 +130,4 @@ def _workspace(like: Tensor, num_bytes: int) -> Tensor:
 
 
 def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+    return 0 if tensor is None or tensor.numel() == 0 else tensor.data_ptr()

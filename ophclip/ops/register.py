@@ -6,6 +6,7 @@ The loss comes with its gradients from one native call, so backward only scales 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,96 +17,121 @@ from ophclip.ops.native import cpu_kernels, cuda_kernels
 MIB = 1 << 20
 WORK_PER_THREAD = 1 << 21  # multiply-adds below which waking another thread costs more than it saves
 
-ContrastiveOutputs = tuple[Tensor, Tensor, Tensor, Tensor]
+# Tensors of lists a level (indptr, indices, weights: empty where it has none), and gradients (a, b, scale).
+PARTS = 3
 
 
 @torch.library.custom_op("ophclip::contrastive", mutates_args=())
 def contrastive(
-    a: Tensor,
-    b: Tensor,
-    scale: Tensor,
-    offset: int,
-    indptr: Tensor | None,
-    indices: Tensor | None,
-    weights: Tensor | None,
-    reduction: str,
+    a: Sequence[Tensor],
+    b: Sequence[Tensor],
+    scale: Sequence[Tensor],
+    lists: Sequence[Tensor],
+    offset: Sequence[int],
+    mean_log: Sequence[bool],
     workspace_mib: int,
     needs_gradient: bool,
-) -> ContrastiveOutputs:
-    """Return the loss [], and its gradients of a [M, D], b [N, D] and scale [], empty if not needed."""
-    if a.is_cuda:
+) -> tuple[Tensor, list[Tensor]]:
+    """Return the loss of each level [L], and the gradients of each level's a, b and scale if needed."""
+    levels: list[tuple[Any, ...]]
+    levels = list(zip(a, b, scale, offset, _lists_of_levels(lists), mean_log, strict=True))
+    if a[0].is_cuda:
         from ophclip.ops.device import contrastive_on_device
 
-        return contrastive_on_device(
-            a, b, scale, offset, indptr, indices, weights, reduction, workspace_mib, needs_gradient
-        )
+        found = [
+            contrastive_on_device(*level, workspace_mib=workspace_mib, needs_gradient=needs_gradient)
+            for level in levels
+        ]
+        losses, gradients = torch.stack([loss for loss, _ in found]), [part for _, part in found]
+    else:
+        losses, gradients = _contrastive_on_host(levels, workspace_mib, needs_gradient)
+    return losses, [tensor for level in gradients for tensor in level]
+
+
+def _contrastive_on_host(
+    levels: Sequence[tuple[Any, ...]], workspace_mib: int, needs_gradient: bool
+) -> tuple[Tensor, list[list[Tensor]]]:
     kernels = cpu_kernels()
     assert kernels is not None
-    rows_a, rows_b = _float_rows(a), _float_rows(b)
-    sparse = [None if part is None else part.contiguous() for part in (indptr, indices)]
-    weight = None if weights is None else weights.detach().float().contiguous()
-    (m, d), n = a.shape, b.shape[0]
-    grad_a, grad_b = (
-        torch.empty_like(rows) if needs_gradient else rows.new_empty(0) for rows in (rows_a, rows_b)
+    rows = [(_float_rows(level[0]), _float_rows(level[1])) for level in levels]
+    lists = [(i.contiguous(), j.contiguous(), _float_rows(w)) for i, j, w in (level[4] for level in levels)]
+    grads = [[torch.empty_like(part) for part in pair] if needs_gradient else [] for pair in rows]
+    problems = [
+        kernels.ContrastiveProblem(
+            **_addresses(rows[i], lists[i], grads[i]),
+            scale=float(scale),
+            offset=offset,
+            mean_log=mean_log,
+            workspace_bytes=workspace_mib * MIB,
+            threads=_threads(rows[i][0].shape[0] * max(1, rows[i][1].numel())),
+        )
+        for i, (_a, _b, scale, offset, _lists, mean_log) in enumerate(levels)
+    ]
+    results = kernels.contrastive(problems)
+    losses = torch.tensor([result.loss for result in results], dtype=torch.float32)
+    typed = (
+        [
+            [grad_a.to(a.dtype), grad_b.to(b.dtype), scale.new_tensor(result.grad_scale)]
+            for (grad_a, grad_b), (a, b, scale, *_), result in zip(grads, levels, results, strict=True)
+        ]
+        if needs_gradient
+        else []
     )
-    loss, grad_scale = kernels.contrastive(
-        a=rows_a.data_ptr(),
-        b=rows_b.data_ptr(),
-        scale=float(scale),
-        m=m,
-        n=n,
-        d=d,
-        offset=offset,
-        indptr=_address(sparse[0]),
-        indices=_address(sparse[1]),
-        weights=_address(weight),
-        num_positives=0 if sparse[1] is None else sparse[1].numel(),
-        mean_log=reduction == "meanlog",
-        grad_a=grad_a.data_ptr() if needs_gradient else 0,
-        grad_b=grad_b.data_ptr() if needs_gradient else 0,
-        workspace_bytes=workspace_mib * MIB,
-        threads=_threads(m * n * max(d, 1)),
-    )
-    return (
-        torch.tensor(loss, dtype=torch.float32),
-        grad_a.to(a.dtype),
-        grad_b.to(b.dtype),
-        torch.tensor(grad_scale, dtype=scale.dtype),
-    )
+    return losses, typed
+
+
+def _addresses(
+    rows: tuple[Tensor, Tensor], lists: tuple[Tensor, Tensor, Tensor], grads: Sequence[Tensor]
+) -> dict[str, int]:
+    (a, b), (indptr, indices, weights) = rows, lists
+    grad_a, grad_b = (part.data_ptr() for part in grads) if grads else (0, 0)
+    return {
+        "a": a.data_ptr(),
+        "b": b.data_ptr(),
+        "m": a.shape[0],
+        "n": b.shape[0],
+        "d": a.shape[1],
+        "indptr": _address(indptr),
+        "indices": _address(indices),
+        "weights": _address(weights),
+        "num_positives": indices.numel(),
+        "grad_a": grad_a,
+        "grad_b": grad_b,
+    }
+
+
+def _lists_of_levels(lists: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    return [(lists[i], lists[i + 1], lists[i + 2]) for i in range(0, len(lists), PARTS)]
 
 
 @contrastive.register_fake
 def _(
-    a: Tensor,
-    b: Tensor,
-    scale: Tensor,
-    offset: int,
-    indptr: Tensor | None,
-    indices: Tensor | None,
-    weights: Tensor | None,
-    reduction: str,
+    a: Sequence[Tensor],
+    b: Sequence[Tensor],
+    scale: Sequence[Tensor],
+    lists: Sequence[Tensor],
+    offset: Sequence[int],
+    mean_log: Sequence[bool],
     workspace_mib: int,
     needs_gradient: bool,
-) -> ContrastiveOutputs:
-    grad_a, grad_b = (
-        torch.empty_like(rows, memory_format=torch.contiguous_format) if needs_gradient else rows.new_empty(0)
-        for rows in (a, b)
-    )
-    return a.new_empty((), dtype=torch.float32), grad_a, grad_b, torch.empty_like(scale)
+) -> tuple[Tensor, list[Tensor]]:
+    losses = a[0].new_empty(len(a), dtype=torch.float32)
+    inputs = [part for level in zip(a, b, scale, strict=True) for part in level] if needs_gradient else []
+    return losses, [torch.empty_like(part, memory_format=torch.contiguous_format) for part in inputs]
 
 
-def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: ContrastiveOutputs) -> None:
-    ctx.save_for_backward(*output[1:])
+def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, list[Tensor]]) -> None:
+    ctx.set_materialize_grads(False)  # the gradients are outputs too: no zeros for theirs
+    ctx.save_for_backward(*output[1])
 
 
-def _scale_gradients(ctx: Any, grad_loss: Tensor, *_unused: Tensor) -> tuple[Tensor | None, ...]:
-    grad_a, grad_b, grad_scale = ctx.saved_tensors
-    return (
-        (grad_loss * grad_a).to(grad_a.dtype),
-        (grad_loss * grad_b).to(grad_b.dtype),
-        (grad_loss * grad_scale).to(grad_scale.dtype),
-        *[None] * 7,
-    )
+def _scale_gradients(ctx: Any, grad_losses: Tensor, *_unused: Any) -> tuple[Any, ...]:
+    scaled = [
+        (grad_losses[index // PARTS] * gradient).to(gradient.dtype)
+        for index, gradient in enumerate(ctx.saved_tensors)
+    ]
+    no_lists = [None] * len(scaled)
+    return *(scaled[part::PARTS] for part in range(PARTS)), no_lists, None, None, None, None
 
 
 contrastive.register_autograd(_scale_gradients, setup_context=_save_gradients)
@@ -180,7 +206,7 @@ def _float_rows(x: Tensor) -> Tensor:
 
 
 def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+    return 0 if tensor is None or tensor.numel() == 0 else tensor.data_ptr()
 
 
 def _threads(work: int) -> int:

@@ -174,11 +174,11 @@ def test_precision_says_how_to_multiply() -> None:
 def test_the_operator_follows_the_rules_of_torch() -> None:
     a, b = unit_rows(6, 8, 0).requires_grad_(), unit_rows(7, 8, 1).requires_grad_()
     scale = torch.tensor(10.0, requires_grad=True)
-    indptr, indices, weights = lists(6, 7, weighted=True)
+    listed, nothing = lists(6, 7, weighted=True), a.new_empty(0)
     for arguments in [
-        (a, b, scale, 1, None, None, None, "logsum", 64, True),
-        (a, b, scale, 0, indptr, indices, weights, "meanlog", 64, True),
-        (a.detach(), b.detach(), scale.detach(), 0, None, None, None, "logsum", 64, False),
+        ([a], [b], [scale], [nothing] * 3, [1], [False], 64, True),
+        ([a, a], [b, b], [scale, scale], [*[nothing] * 3, *listed], [0, 0], [False, True], 64, True),
+        ([a.detach()], [b.detach()], [scale.detach()], [nothing] * 3, [0], [False], 64, False),
     ]:
         torch.library.opcheck(torch.ops.ophclip.contrastive.default, arguments)
 
