@@ -21,7 +21,7 @@
 #include "../ops.h"
 #include "kernels.h"
 #include "multiply.h"
-#include "thread_pool.h"
+#include "parallel.h"
 
 namespace ophclip {
 namespace {

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "kernels.h"
-#include "thread_pool.h"
+#include "parallel.h"
 
 namespace ophclip {
 
