@@ -8,6 +8,11 @@
 // and q_ij are the shares of row i's positives (q = 1 for the one match). Then grad_a = scale * G b, grad_b =
 // scale * G^T a and grad_scale = sum G * t.
 //
+// Where |s| <= scale max|a_i| max|b_j| = sigma <= 40, as for unit rows at usual temperatures, E = e^(s -
+// sigma) neither overflows nor loses digits, so one exponential an entry serves all: R and C are logarithms
+// of sums of E, G is E times (u / row sum + v / column sum), and grad_scale = <a, G b>. Otherwise each row
+// and column is shifted by its own maximum, which takes four exponentials.
+//
 // The products are cut into blocks of at most the workspace. Pass 1 computes each block and folds it into
 // running (max, sum) pairs; pass 2 computes it again, unless there is but one block, and turns it into G in
 // place: 3 matrix products if all fits, 4 otherwise. Sums over many terms are flushed to double. Every number
@@ -27,7 +32,8 @@ namespace ophclip {
 namespace {
 
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
-constexpr int64_t kRowsPerTask = 32, kColumnsPerTask = 512, kFlushRows = 128;
+constexpr int64_t kRowsPerTask = 32, kColumnsPerTask = 512, kFlushRows = 128, kMaxChunks = 64;
+constexpr double kMaxBound = 40;  // e^-80 is a normal float
 
 struct LogSum {
   float max = kLowest;
@@ -58,6 +64,10 @@ class Contrast {
     for (const Block& block : blocks_) {
       product(block);
       collect_positives(block);
+      if (is_bounded_) {
+        add_bounded(block);
+        continue;
+      }
       add_rows(block);
       if (symmetric_) add_columns(block);
     }
@@ -89,6 +99,24 @@ class Contrast {
     rows_.resize(p_.m);
     if (symmetric_) columns_.resize(p_.n);
     matched_.resize(symmetric_ ? p_.m : p_.positives.count);
+    const double bound = std::abs(p_.scale) * longest(p_.a, p_.m) * longest(p_.b, p_.n);
+    is_bounded_ = bound <= kMaxBound;  // not for NaN
+    shift_ = static_cast<float>(bound);
+  }
+
+  // The length of the longest of `count` rows; NaN if one holds NaN.
+  double longest(const float* rows, int64_t count) const {
+    std::vector<double> squares(ceil_div(count, kRowsPerTask), 0.0);
+    parallel_for(ceil_div(count, kRowsPerTask), p_.threads, [&](int64_t task) {
+      const int64_t end = std::min((task + 1) * kRowsPerTask, count);
+      for (int64_t i = task * kRowsPerTask; i < end; ++i) {
+        const double square = isa_.dot(rows + i * p_.d, rows + i * p_.d, p_.d);
+        if (!(square <= squares[task])) squares[task] = square;
+      }
+    });
+    double largest = 0;
+    for (const double square : squares) largest = square <= largest ? largest : square;
+    return std::sqrt(largest);
   }
 
   // Packs the block's part of b and computes t into `products_`.
@@ -138,6 +166,29 @@ class Contrast {
       const float* t = row_of(block, i);
       each_positive(block, i, [&](int64_t e, int64_t j) { matched_[e] = t[j]; });
     });
+  }
+
+  // Puts E in place of t, and adds its sums over rows and, chunk of rows by chunk, over columns.
+  void add_bounded(const Block& block) {
+    const int64_t chunks = std::min(kMaxChunks, ceil_div(block.rows, kRowsPerTask));
+    const int64_t width = symmetric_ ? block.columns : 0;
+    std::vector<double> totals(chunks * width, 0.0);
+    parallel_for(chunks, p_.threads, [&](int64_t chunk) {
+      const int64_t first = block.row + block.rows * chunk / chunks;
+      const int64_t end = block.row + block.rows * (chunk + 1) / chunks;
+      std::vector<float> sums(width);
+      for (int64_t start = first; start < end; start += kFlushRows) {
+        std::fill(sums.begin(), sums.end(), 0.0f);
+        for (int64_t i = start; i < std::min(start + kFlushRows, end); ++i) {
+          rows_[i].add(shift_, isa_.exponentiate(row_of(block, i), block.columns, p_.scale, shift_,
+                                                 symmetric_ ? sums.data() : nullptr));
+        }
+        for (int64_t j = 0; j < width; ++j) totals[chunk * width + j] += sums[j];
+      }
+    });
+    for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+      for (int64_t j = 0; j < width; ++j) columns_[block.column + j].add(shift_, totals[chunk * width + j]);
+    }
   }
 
   void add_rows(const Block& block) {
@@ -209,6 +260,9 @@ class Contrast {
       std::fill_n(column_weights_.begin() + p_.offset, p_.m, 0.5f / m);
       column_shifts_.resize(p_.n);
       for (int64_t j = 0; j < p_.n; ++j) column_shifts_[j] = static_cast<float>(columns_[j].value());
+      for (int64_t j = p_.offset; is_bounded_ && j < p_.offset + p_.m; ++j) {
+        column_weights_[j] = static_cast<float>(column_weights_[j] / columns_[j].sum);
+      }
     }
     if (p_.grad_a != nullptr) std::fill_n(p_.grad_a, p_.m * p_.d, 0.0f);
     if (p_.grad_b != nullptr) std::fill_n(p_.grad_b, p_.n * p_.d, 0.0f);
@@ -218,10 +272,11 @@ class Contrast {
       to_gradient(block, by_row);
       if (p_.d > 0) add_gradients(block);
     }
-    scale_gradient(p_.grad_a, p_.m * p_.d);
-    scale_gradient(p_.grad_b, p_.n * p_.d);
     double total = 0;
     for (const double value : by_row) total += value;
+    if (is_bounded_) total = p_.grad_a != nullptr ? dot(p_.a, p_.grad_a, p_.m) : dot(p_.b, p_.grad_b, p_.n);
+    scale_gradient(p_.grad_a, p_.m * p_.d);
+    scale_gradient(p_.grad_b, p_.n * p_.d);
     return total;
   }
 
@@ -230,6 +285,13 @@ class Contrast {
     const float* shifts = symmetric_ ? column_shifts_.data() + block.column : nullptr;
     each_row(block, [&](int64_t i) {
       float* t = row_of(block, i);
+      if (is_bounded_) {
+        if (blocks_.size() > 1) isa_.exponentiate(t, block.columns, p_.scale, shift_, nullptr);
+        isa_.weigh(t, block.columns, static_cast<float>(row_weight_ / rows_[i].sum), weights);
+        each_positive(block, i,
+                      [&](int64_t e, int64_t j) { t[j] -= matched_share_[e] / static_cast<float>(p_.m); });
+        return;
+      }
       by_row[i] += isa_.softmax_gradient(t, block.columns, p_.scale, row_weight_,
                                          static_cast<float>(rows_[i].value()), weights, shifts);
       each_positive(block, i, [&](int64_t e, int64_t j) {
@@ -238,6 +300,12 @@ class Contrast {
         by_row[i] -= static_cast<double>(share) * matched_[e];
       });
     });
+  }
+
+  double dot(const float* x, const float* y, int64_t rows) const {
+    double total = 0;
+    for (int64_t i = 0; i < rows; ++i) total += isa_.dot(x + i * p_.d, y + i * p_.d, p_.d);
+    return total;
   }
 
   void add_gradients(const Block& block) {
@@ -270,6 +338,8 @@ class Contrast {
   const ContrastiveProblem& p_;
   const Kernels& isa_;
   const bool symmetric_;
+  bool is_bounded_ = false;
+  float shift_ = 0;  // sigma, where it is small enough to serve all
   std::vector<Block> blocks_;
   int64_t stride_ = 0;
   std::vector<float> products_, packed_;

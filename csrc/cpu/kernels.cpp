@@ -136,6 +136,50 @@ void tile(int rows, int64_t depth, const float* a, int64_t a_stride, int64_t a_s
 #undef OPHCLIP_ROWS
 }
 
+double dot(const float* x, const float* y, int64_t count) {
+  double total = 0;
+  for (int64_t start = 0; start < count; start += kFlush) {
+    const int64_t end = start + kFlush < count ? start + kFlush : count;
+    Floats partial = Floats{};
+    int64_t k = start;
+    for (; k + kLanes <= end; k += kLanes) partial += load(x + k) * load(y + k);
+    for (; k < end; ++k) total += static_cast<double>(x[k]) * y[k];
+    total += sum(partial);
+  }
+  return total;
+}
+
+double exponentiate(float* x, int64_t count, float factor, float shift, float* columns) {
+  double total = 0;
+  for (int64_t start = 0; start < count; start += kFlush) {
+    const int64_t end = start + kFlush < count ? start + kFlush : count;
+    Floats partial = Floats{};
+    int64_t j = start;
+    for (; j + kLanes <= end; j += kLanes) {
+      const Floats value = exp(factor * load(x + j) - shift);
+      store(x + j, value);
+      if (columns != nullptr) store(columns + j, load(columns + j) + value);
+      partial += value;
+    }
+    if (j < end) {
+      const Floats value = exp(factor * load_part(x + j, end - j, 0.0f) - shift);
+      for (int64_t i = 0; i < end - j; ++i) {
+        x[j + i] = value[i];
+        if (columns != nullptr) columns[j + i] += value[i];
+        total += value[i];
+      }
+    }
+    total += sum(partial);
+  }
+  return total;
+}
+
+void weigh(float* x, int64_t count, float row_weight, const float* column_weights) {
+  for (int64_t j = 0; j < count; ++j) {
+    x[j] *= column_weights != nullptr ? row_weight + column_weights[j] : row_weight;
+  }
+}
+
 float max(const float* x, int64_t count, float factor) {
   constexpr float kLowest = -std::numeric_limits<float>::infinity();
   Floats best = all(kLowest);
@@ -218,7 +262,8 @@ double softmax_gradient(float* x, int64_t count, float factor, float row_weight,
 }  // namespace
 
 extern const Kernels table;
-const Kernels table = {kMaxRows, tile, max, sum_exp, max_columns, sum_exp_columns, softmax_gradient};
+const Kernels table = {kMaxRows, tile,    dot,         exponentiate,    weigh,
+                       max,      sum_exp, max_columns, sum_exp_columns, softmax_gradient};
 
 }  // namespace OPHCLIP_ISA_NAMESPACE
 }  // namespace ophclip

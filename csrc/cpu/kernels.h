@@ -17,6 +17,14 @@ struct Kernels {
   void (*tile)(int rows, int64_t depth, const float* a, int64_t a_stride, int64_t a_step, const float* panel,
                float* c, int64_t c_stride, bool accumulate);
 
+  double (*dot)(const float* x, const float* y, int64_t count);
+
+  // x[j] becomes exp(factor * x[j] - shift), which is added to columns[j] unless that is null; returns its
+  // sum.
+  double (*exponentiate)(float* x, int64_t count, float factor, float shift, float* columns);
+  // x[j] *= row_weight, plus column_weights[j] unless that is null.
+  void (*weigh)(float* x, int64_t count, float row_weight, const float* column_weights);
+
   float (*max)(const float* x, int64_t count, float factor);  // max_j factor * x[j]
   double (*sum_exp)(const float* x, int64_t count, float factor,
                     float shift);  // sum_j exp(factor * x[j] - shift)

@@ -135,6 +135,20 @@ def test_what_is_not_finite_is_not_hidden(poison: float) -> None:
     assert not torch.isfinite(reference.contrastive_loss(a, b, torch.tensor(10.0)))
 
 
+@pytest.mark.parametrize("scale", [39.9, 40.1])
+@pytest.mark.parametrize("workspace_mib", [1, 64])
+def test_both_sides_of_the_bound_on_logits_are_exact(scale: float, workspace_mib: int) -> None:
+    # Below 40 one shift serves all logits of unit rows; above it each row and column has its own.
+    a, b = unit_rows(700, 24, 0), unit_rows(700, 24, 1)
+    assert_no_worse_than_torch(
+        lambda *x: contrastive_loss(*x, workspace_mib=workspace_mib),
+        reference.contrastive_loss,
+        torch.cat([a, -b]),  # opposite rows: logits reach both ends of the range
+        torch.cat([a, b]),
+        torch.tensor(scale),
+    )
+
+
 def test_large_logits_do_not_overflow() -> None:
     a = unit_rows(50, 16, 0)
     loss = contrastive_loss(100 * a, 100 * a, 100.0)
