@@ -11,6 +11,14 @@ from ophclip.cache.layout import FORMAT_VERSION, JOURNAL, METADATA, VIDEOS, grou
 from ophclip.errors import UsageError
 from ophclip.files import fsync_folder, remove_unfinished, write_once
 
+# Keys of the provenance that a user sets, and by which option.
+CHOSEN = {
+    "encoder": "--encoder or --stream",
+    "fps": "--fps",
+    "geometry": "--size or encoder",
+    "decoder": "--decoder",
+}
+
 
 def check_provenance(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuse to mix features: every key but the versions must agree.
@@ -18,11 +26,12 @@ def check_provenance(path: Path, stored: dict[str, Any], wanted: dict[str, Any])
     Raises:
         UsageError: one differs; names it and both values.
     """
-    for key in sorted((stored.keys() | wanted.keys()) - {"versions"}):
+    others = sorted((stored.keys() | wanted.keys()) - CHOSEN.keys() - {"versions"})
+    for key in (*CHOSEN, *others):  # what the user chose, before what follows from it
         if stored.get(key) != wanted.get(key):
             raise UsageError(
                 f"{path} was built with {key} = {stored.get(key)!r}, this run has {wanted.get(key)!r}",
-                remedy=f"pass the same {key}, or another --out",
+                remedy=f"pass the same {CHOSEN.get(key, 'encoder')}, or another --out",
             )
 
 

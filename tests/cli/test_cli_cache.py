@@ -154,7 +154,16 @@ def test_a_cache_of_another_rate_is_refused_with_both_rates(partial: Path, corpu
     assert done.returncode == 2
     assert error_lines(done) == (
         f"{partial} was built with fps = 1.0, this run has 2.0",
-        "pass the same fps, or another --out",
+        "pass the same --fps, or another --out",
+    )
+
+
+def test_a_cache_of_another_encoder_is_refused_by_its_name(partial: Path, corpus: Path) -> None:
+    done = run("build", corpus, "--out", partial, "--encoder", "tiny")
+    assert done.returncode == 2
+    assert error_lines(done) == (
+        f"{partial} was built with encoder = 'frames', this run has 'tiny'",
+        "pass the same --encoder or --stream, or another --out",
     )
 
 
