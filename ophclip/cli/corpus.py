@@ -11,7 +11,7 @@ from ophclip.cli.options import json_option, quiet_option, seed_option
 
 @click.group()
 def corpus() -> None:
-    """Build or simulate a corpus of narrated and silent videos."""
+    """Simulate a corpus of narrated and silent videos."""
 
 
 @corpus.command()
