@@ -202,27 +202,33 @@ def test_the_same_build_again_mends_what_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("key", "other"),
+    ("key", "other", "remedy"),
     [
-        ("encoder", "resnet"),
-        ("key", {"weights": "two"}),
-        ("fps", 2.0),
-        ("geometry", "32x32 crop"),
-        ("decoder", "dali"),
-        ("row_shape", [7]),
-        ("dtype", "uint8"),
+        ("encoder", "resnet", "--encoder or --stream"),
+        ("key", {"weights": "two"}, "encoder"),
+        ("fps", 2.0, "--fps"),
+        ("geometry", "32x32 crop", "--size or encoder"),
+        ("decoder", "dali", "--decoder"),
+        ("row_shape", [7], "encoder"),
+        ("dtype", "uint8", "encoder"),
     ],
 )
 def test_another_provenance_is_refused_naming_the_key_and_both_values(
-    key: str, other: object, tmp_path: Path
+    key: str, other: object, remedy: str, tmp_path: Path
 ) -> None:
     path = write_cache(tmp_path / "c.zarr", {"a": random_rows(1, 3)})
     wanted = provenance() | {key: other}
     with pytest.raises(UsageError) as caught:
         CacheWriter(path, wanted)
     assert f"built with {key} = {provenance()[key]!r}, this run has {other!r}" in caught.value.message
-    assert f"the same {key}" in caught.value.remedy
+    assert caught.value.remedy == f"pass the same {remedy}, or another --out"
     assert open_cache(path).ids == ["a"]
+
+
+def test_of_several_differences_the_one_that_was_chosen_is_named(tmp_path: Path) -> None:
+    path = write_cache(tmp_path / "c.zarr", {"a": random_rows(1, 3)})
+    with pytest.raises(UsageError, match="built with encoder = 'statistics', this run has 'frames'"):
+        CacheWriter(path, provenance() | {"dtype": "uint8", "row_shape": [7], "encoder": "frames"})
 
 
 def test_other_versions_are_taken(tmp_path: Path) -> None:
