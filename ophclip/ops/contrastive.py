@@ -164,6 +164,8 @@ def _check_positives(a: Tensor, b: Tensor, indptr: Tensor, indices: Tensor, weig
             f"positives must be indptr [{a.shape[0] + 1}] and indices [P], "
             f"got {list(indptr.shape)} and {list(indices.shape)}"
         )
+    if any(part is not None and part.device != a.device for part in (indptr, indices, weights)):
+        raise ValueError(f"positives must lie on the device of a, {a.device}; move them there")
     if weights is not None and weights.shape != indices.shape:
         raise ValueError(f"weights must be [{indices.shape[0]}], got {list(weights.shape)}")
     if torch.compiler.is_compiling():

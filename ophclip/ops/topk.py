@@ -40,7 +40,7 @@ def topk(
     if not isinstance(base, PackedBase):
         _check_finite("base", base)
     if exclude is not None:
-        _check_exclusions(exclude, num_queries, num_rows)
+        _check_exclusions(exclude, num_queries, num_rows, queries.device)
     tensor = base.panels if isinstance(base, PackedBase) else base
     if not register.is_served(tensor) or tensor.device != queries.device:
         rows = base.rows if isinstance(base, PackedBase) else base
@@ -65,8 +65,10 @@ def _check_finite(name: str, x: Tensor) -> None:
         raise ValueError(f"{name} must be finite, got NaN or infinity; remove those rows")
 
 
-def _check_exclusions(exclude: Exclusions, num_queries: int, num_rows: int) -> None:
+def _check_exclusions(exclude: Exclusions, num_queries: int, num_rows: int, device: torch.device) -> None:
     indptr, indices = exclude
+    if indptr.device != device or indices.device != device:
+        raise ValueError(f"exclude must lie on the device of the queries, {device}; move it there")
     if indptr.dtype != torch.int64 or indices.dtype != torch.int64:
         raise ValueError(f"exclude must be int64, got {indptr.dtype} and {indices.dtype}")
     if indptr.shape != (num_queries + 1,) or indices.ndim != 1:

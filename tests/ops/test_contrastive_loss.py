@@ -245,6 +245,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         ({"positives": (torch.arange(4), torch.tensor([0, 1, -1]), None)}, r"indices must lie in \[0, 5\)"),
         ({"positives": (torch.arange(4), torch.arange(3), torch.ones(2))}, "weights must be"),
         ({"positives": (torch.arange(4), torch.arange(3).int(), None)}, "must be int64"),
+        ({"positives": (torch.arange(4), torch.arange(3, device="meta"), None)}, "on the device of a"),
+        ({"positives": (torch.arange(4), torch.arange(3), torch.ones(3, device="meta"))}, "device of a"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(change: dict[str, object], says: str) -> None:

@@ -141,6 +141,7 @@ def test_a_damaged_base_is_refused(tmp_path: Path) -> None:
         ({"exclude": (torch.tensor([0, 2, 1]), torch.tensor([0]))}, "must rise from 0 to P"),
         ({"exclude": (torch.tensor([0, 1, 1]), torch.tensor([5]))}, r"ids must lie in \[0, 5\)"),
         ({"exclude": (torch.tensor([0, 1, 1]), torch.tensor([0]).int())}, "must be int64"),
+        ({"exclude": (torch.tensor([0, 1, 1]), torch.arange(1, device="meta"))}, "device of the queries"),
     ],
 )
 def test_arguments_that_do_not_fit_are_refused(change: dict[str, object], says: str) -> None:
