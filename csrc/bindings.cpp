@@ -19,14 +19,15 @@ ophclip::SparseRows sparse_rows(uintptr_t indptr, uintptr_t indices, uintptr_t w
   return {at<const int64_t>(indptr), at<const int64_t>(indices), at<const float>(weights), count};
 }
 
-ophclip::ContrastiveProblem contrastive_problem(uintptr_t a, uintptr_t b, float scale, int64_t m, int64_t n,
-                                                int64_t d, int64_t offset, uintptr_t indptr,
+ophclip::ContrastiveProblem contrastive_problem(uintptr_t a, uintptr_t b, bool bf16, float scale, int64_t m,
+                                                int64_t n, int64_t d, int64_t offset, uintptr_t indptr,
                                                 uintptr_t indices, uintptr_t weights, int64_t num_positives,
                                                 bool mean_log, uintptr_t grad_a, uintptr_t grad_b,
                                                 size_t workspace_bytes, int threads) {
   ophclip::ContrastiveProblem problem;
-  problem.a = at<const float>(a);
-  problem.b = at<const float>(b);
+  problem.a = at<const void>(a);
+  problem.b = at<const void>(b);
+  problem.bf16 = bf16;
   problem.scale = scale;
   problem.m = m;
   problem.n = n;
@@ -63,11 +64,11 @@ void topk(uintptr_t queries, uintptr_t rows, uintptr_t panels, int64_t q, int64_
 PYBIND11_MODULE(_native, module) {
   module.doc() = "CPU kernels on raw addresses; see csrc/ops.h.";
   py::class_<ophclip::ContrastiveProblem>(module, "ContrastiveProblem", py::module_local())
-      .def(py::init(&contrastive_problem), py::kw_only(), py::arg("a"), py::arg("b"), py::arg("scale"),
-           py::arg("m"), py::arg("n"), py::arg("d"), py::arg("offset") = 0, py::arg("indptr") = 0,
-           py::arg("indices") = 0, py::arg("weights") = 0, py::arg("num_positives") = 0,
-           py::arg("mean_log") = false, py::arg("grad_a") = 0, py::arg("grad_b") = 0,
-           py::arg("workspace_bytes") = size_t{64} << 20, py::arg("threads") = 1);
+      .def(py::init(&contrastive_problem), py::kw_only(), py::arg("a"), py::arg("b"), py::arg("bf16"),
+           py::arg("scale"), py::arg("m"), py::arg("n"), py::arg("d"), py::arg("offset") = 0,
+           py::arg("indptr") = 0, py::arg("indices") = 0, py::arg("weights") = 0,
+           py::arg("num_positives") = 0, py::arg("mean_log") = false, py::arg("grad_a") = 0,
+           py::arg("grad_b") = 0, py::arg("workspace_bytes") = size_t{64} << 20, py::arg("threads") = 1);
   py::class_<ophclip::ContrastiveResult>(module, "ContrastiveResult", py::module_local())
       .def_readonly("loss", &ophclip::ContrastiveResult::loss)
       .def_readonly("grad_scale", &ophclip::ContrastiveResult::grad_scale);
@@ -77,6 +78,7 @@ PYBIND11_MODULE(_native, module) {
              py::arg("q"), py::arg("n"), py::arg("d"), py::arg("k"), py::arg("exclude_indptr"),
              py::arg("exclude_indices"), py::arg("num_excluded"), py::arg("scores"), py::arg("ids"),
              py::arg("threads"));
+  module.def("multiplies_bf16", &ophclip::multiplies_bf16);
   module.def("supported_isas", &ophclip::supported_isas);
   module.def("selected_isa", &ophclip::selected_isa);
 }

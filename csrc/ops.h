@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every CPU entry point on one screen. Raw pointers to contiguous row-major float32: no torch. Invalid
+// Every CPU entry point on one screen. Raw pointers to contiguous row-major float32, unless said: no torch. Invalid
 // arguments throw std::invalid_argument.
 // Shape letters: M rows of a, N rows of b or of the base, D embedding, P positives, Q queries, K neighbours.
 #pragma once
@@ -27,8 +27,9 @@ struct SparseRows {
 // With positives (one direction): loss = 1/M sum_i (lse_j s[i, j] - numerator_i), where numerator_i is
 //   log sum_p w_p exp(s[i, p]), or with mean_log: sum_p w_p s[i, p] / sum_p w_p.
 struct ContrastiveProblem {
-  const float* a = nullptr;  // [M, D]
-  const float* b = nullptr;  // [N, D]
+  const void* a = nullptr;  // [M, D]
+  const void* b = nullptr;  // [N, D]
+  bool bf16 = false;        // a and b hold bfloat16, D even; only where `multiplies_bf16()`
   float scale = 1;
   int64_t m = 0, n = 0, d = 0;
   int64_t offset = 0;
@@ -36,8 +37,8 @@ struct ContrastiveProblem {
   bool mean_log = false;
   size_t workspace_bytes = size_t{64} << 20;  // bound on what grows with M * N
   int threads = 1;
-  float* grad_a = nullptr;  // [M, D], overwritten with the gradient of the loss; null: not wanted
-  float* grad_b = nullptr;  // [N, D], likewise
+  float* grad_a = nullptr;  // [M, D], overwritten with the gradient of the loss
+  float* grad_b = nullptr;  // [N, D], likewise; both null: not wanted
 };
 
 struct ContrastiveResult {
@@ -63,6 +64,7 @@ struct TopkProblem {
 void topk(const TopkProblem& problem, float* scores /* [Q, K] */, int64_t* ids /* [Q, K] */);
 
 std::vector<std::string> supported_isas();  // of this CPU, best first: "avx512", "avx2", "portable"
+bool multiplies_bf16();                     // by the selected instruction set
 std::string selected_isa();                 // the best, or what the environment's OPHCLIP_ISA names
 
 }  // namespace ophclip

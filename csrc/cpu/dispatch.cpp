@@ -17,6 +17,9 @@ extern const Kernels table;
 namespace isa_avx512 {
 extern const Kernels table;
 }
+namespace isa_avx512bf16 {
+extern const WordKernels table;
+}
 #endif
 
 std::vector<std::string> supported_isas() {
@@ -57,5 +60,14 @@ const Kernels& kernels() {
   }();
   return chosen;
 }
+
+const WordKernels* bf16_kernels() {
+#ifdef OPHCLIP_X86
+  if (&kernels() == &isa_avx512::table && __builtin_cpu_supports("avx512bf16")) return &isa_avx512bf16::table;
+#endif
+  return nullptr;
+}
+
+bool multiplies_bf16() { return bf16_kernels() != nullptr; }
 
 }  // namespace ophclip

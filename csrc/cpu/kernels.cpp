@@ -89,7 +89,11 @@ void tile_rows(int64_t depth, const float* a, int64_t a_stride, int64_t a_step, 
   for (int column = 0; column < kPanel; column += 2 * kLanes) {
     Floats left[kRows], right[kRows];
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) left[r] = right[r] = Floats{};
+    for (int r = 0; r < kRows; ++r) {
+      left[r] = right[r] = Floats{};
+      __builtin_prefetch(c + r * c_stride + column, 1);  // far from here if c is large: the sum hides the way
+      __builtin_prefetch(c + r * c_stride + column + kLanes, 1);
+    }
     const float* b = panel + column;
     const float* ak = a;
     for (int64_t k = 0; k < depth; ++k, b += kPanel, ak += a_step) {
@@ -110,11 +114,13 @@ void tile_rows(int64_t depth, const float* a, int64_t a_stride, int64_t a_step, 
   }
 }
 
-void tile(int rows, int64_t depth, const float* a, int64_t a_stride, int64_t a_step, const float* panel,
+void tile(int rows, int64_t depth, const void* a, int64_t a_stride, int64_t a_step, const void* panel,
           float* c, int64_t c_stride, bool accumulate) {
+  const auto* left = static_cast<const float*>(a);
+  const auto* right = static_cast<const float*>(panel);
 #define OPHCLIP_ROWS(count) \
   case count:               \
-    return tile_rows<count>(depth, a, a_stride, a_step, panel, c, c_stride, accumulate)
+    return tile_rows<count>(depth, left, a_stride, a_step, right, c, c_stride, accumulate)
   switch (rows) {
     OPHCLIP_ROWS(1);
     OPHCLIP_ROWS(2);
@@ -136,7 +142,7 @@ void tile(int rows, int64_t depth, const float* a, int64_t a_stride, int64_t a_s
 #undef OPHCLIP_ROWS
 }
 
-double dot(const float* x, const float* y, int64_t count) {
+double dot_floats(const float* x, const float* y, int64_t count) {
   double total = 0;
   for (int64_t start = 0; start < count; start += kFlush) {
     const int64_t end = start + kFlush < count ? start + kFlush : count;
@@ -147,6 +153,15 @@ double dot(const float* x, const float* y, int64_t count) {
     total += sum(partial);
   }
   return total;
+}
+
+double dot(const void* x, const float* y, int64_t count) {
+  return dot_floats(static_cast<const float*>(x), y, count);
+}
+
+double squared_length(const void* x, int64_t count) {
+  const auto* floats = static_cast<const float*>(x);
+  return dot_floats(floats, floats, count);
 }
 
 double exponentiate(float* x, int64_t count, float factor, float shift, float* columns) {
@@ -174,10 +189,25 @@ double exponentiate(float* x, int64_t count, float factor, float shift, float* c
   return total;
 }
 
-void weigh(float* x, int64_t count, float row_weight, const float* column_weights) {
-  for (int64_t j = 0; j < count; ++j) {
-    x[j] *= column_weights != nullptr ? row_weight + column_weights[j] : row_weight;
+void weigh(const float* x, int64_t count, float row_weight, const float* column_weights, void* words) {
+  auto* out = static_cast<float*>(words);
+  int64_t j = 0;
+  for (; j + kLanes <= count; j += kLanes) {
+    const Floats weight = column_weights != nullptr ? row_weight + load(column_weights + j) : all(row_weight);
+    store(out + j, load(x + j) * weight);
   }
+  for (; j < count; ++j) {
+    out[j] = x[j] * (column_weights != nullptr ? row_weight + column_weights[j] : row_weight);
+  }
+}
+
+void weigh_across(const float* x, int64_t, int, int64_t count, const float* row_weights,
+                  const float* column_weights, void* words) {
+  weigh(x, count, *row_weights, column_weights, words);
+}
+
+void pack_across(const void* x, int64_t, int, int64_t count, void* words) {
+  std::memcpy(words, x, count * sizeof(float));
 }
 
 float max(const float* x, int64_t count, float factor) {
@@ -262,8 +292,16 @@ double softmax_gradient(float* x, int64_t count, float factor, float row_weight,
 }  // namespace
 
 extern const Kernels table;
-const Kernels table = {kMaxRows, tile,    dot,         exponentiate,    weigh,
-                       max,      sum_exp, max_columns, sum_exp_columns, softmax_gradient};
+const Kernels table = {
+    {1, tile, weigh, weigh_across, pack_across, dot, squared_length},
+    kMaxRows,
+    exponentiate,
+    max,
+    sum_exp,
+    max_columns,
+    sum_exp_columns,
+    softmax_gradient,
+};
 
 }  // namespace OPHCLIP_ISA_NAMESPACE
 }  // namespace ophclip

@@ -1,80 +1,129 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Matrix products over packed panels. A panel holds 32 columns of the right operand, [depth, 32],
-// zero-filled.
+// Matrix products over packed panels of 32-bit words (see kernels.h).
+//
+// Tiling: a task owns a strip of rows times a group of panels. For every chunk of depth it packs its strip of
+// the left operand, which takes whatever weights the operand needs along, and then runs over its panels: the
+// strip (112 x 256 words) and the group of panels stay in the second cache, a panel streams through the
+// first. Without packing, rows whose distance is a multiple of 4 KiB would evict one another.
+// Numerics: an element is summed chunk of depth by chunk of depth, in order, so it depends on neither the
+// threads nor the tiling.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 
 #include "kernels.h"
 #include "parallel.h"
 
 namespace ophclip {
 
-constexpr int64_t kDepthChunk = 256;  // a chunk of a panel is 32 KiB: it stays in the first or second cache
-constexpr int64_t kRowStrip = 8;      // row tiles of one task, which share a panel
-constexpr int64_t kPanelStrip = 8;    // panels of one task
+constexpr int64_t kDepthChunk = 256;  // words; a chunk of a panel is 32 KiB
+constexpr int64_t kStripTiles = 8;    // row tiles of a strip, at most
+constexpr int64_t kGroupPanels = 8;   // panels of a group
+constexpr int64_t kGroup = kGroupPanels * kPanel;
+constexpr int64_t kStrips = 8;  // strips that a product is cut into before they grow, for balance
+constexpr int64_t kRowPitch = kDepthChunk + 16;
 
-inline int64_t panels_of(int64_t columns) { return (columns + kPanel - 1) / kPanel; }
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline int64_t panels_of(int64_t columns) { return ceil_div(columns, kPanel); }
 
-// Packs one panel of the transpose of rows [count <= 32, depth], row-major: out[k, j] = rows[j, k].
-inline void pack_transposed(const float* rows, int64_t count, int64_t depth, float* out) {
+// Rows of a strip of a product of m rows: a whole number of tiles, by the sizes alone.
+inline int64_t strip_rows(int64_t m) {
+  const int64_t tile = kernels().max_rows;
+  return tile * std::clamp<int64_t>(ceil_div(m, tile) / kStrips, 1, kStripTiles);
+}
+
+// Packs one panel of the transpose of rows [count <= 32, depth] of words: out[k, j] = rows[j, k], else zero.
+inline void pack_transposed(const void* rows, int64_t count, int64_t depth, void* out) {
   constexpr int64_t kBlock = 16;
+  const auto* from = static_cast<const float*>(rows);
+  auto* to = static_cast<float*>(out);
   for (int64_t start = 0; start < depth; start += kBlock) {
     const int64_t end = std::min(start + kBlock, depth);
     for (int64_t j = 0; j < kPanel; ++j) {
-      const float* row = rows + j * depth;
-      for (int64_t k = start; k < end; ++k) out[k * kPanel + j] = j < count ? row[k] : 0.0f;
+      const float* row = from + j * depth;
+      for (int64_t k = start; k < end; ++k) to[k * kPanel + j] = j < count ? row[k] : 0.0f;
     }
   }
 }
 
-// Packs one panel of columns [depth, count <= 32] of a row-major matrix: out[k, j] = x[k, j].
-inline void pack_columns(const float* x, int64_t stride, int64_t depth, int64_t count, float* out) {
-  for (int64_t k = 0; k < depth; ++k) {
-    std::memcpy(out + k * kPanel, x + k * stride, count * sizeof(float));
-    if (count < kPanel) std::memset(out + k * kPanel + count, 0, (kPanel - count) * sizeof(float));
-  }
-}
+struct Product {
+  int64_t m, n, words;  // depth in words
+  const WordKernels& kind;
+  const void* panels;  // [ceil(n / 32), words, 32]
+  float* c;            // [m, n], rows c_stride apart
+  int64_t c_stride;
+  bool accumulate;  // adds to c
+  int threads;
+};
 
-// c[m, n] (+)= a[m, depth] * panels, where a[i, k] lies at a[i * a_stride + k * a_step]. Every element is
-// summed in order of k, so the result depends on neither the threads nor the tiling.
-inline void multiply(int64_t m, int64_t n, int64_t depth, const float* a, int64_t a_stride, int64_t a_step,
-                     const float* panels, float* c, int64_t c_stride, bool accumulate, int threads) {
-  const Kernels& isa = kernels();
-  const int64_t strip = isa.max_rows * kRowStrip;
-  const int64_t row_tasks = ceil_div(m, strip), panel_tasks = ceil_div(panels_of(n), kPanelStrip);
-  parallel_for(row_tasks * panel_tasks, threads, [&](int64_t task) {
-    const int64_t first_row = task % row_tasks * strip, end_row = std::min(first_row + strip, m);
-    const int64_t first_panel = task / row_tasks * kPanelStrip;
-    const int64_t end_panel = std::min(first_panel + kPanelStrip, panels_of(n));
-    float edge[16 * kPanel];
-    for (int64_t k = 0; k < depth; k += kDepthChunk) {
-      const int64_t chunk = std::min(kDepthChunk, depth - k);
-      const bool adds = accumulate || k > 0;
-      for (int64_t p = first_panel; p < end_panel; ++p) {
-        const float* panel = panels + (p * depth + k) * kPanel;
-        const int64_t width = std::min<int64_t>(kPanel, n - p * kPanel);
-        for (int64_t i = first_row; i < end_row; i += isa.max_rows) {
-          const int rows = static_cast<int>(std::min<int64_t>(isa.max_rows, end_row - i));
-          const float* left = a + i * a_stride + k * a_step;
-          float* out = c + i * c_stride + p * kPanel;
-          if (width == kPanel) {
-            isa.tile(rows, chunk, left, a_stride, a_step, panel, out, c_stride, adds);
-            continue;
-          }
-          isa.tile(rows, chunk, left, a_stride, a_step, panel, edge, kPanel, false);
-          for (int r = 0; r < rows; ++r) {
-            for (int64_t j = 0; j < width; ++j) {
-              out[r * c_stride + j] = edge[r * kPanel + j] + (adds ? out[r * c_stride + j] : 0.0f);
-            }
-          }
+struct Region {  // of a product: what one task has computed
+  int64_t first_row, end_row, first_column, end_column;
+  int64_t strip, group;
+};
+
+// How the left operand of a strip is packed: word (r, k) lies at r * row_pitch + k * step.
+struct LeftLayout {
+  int64_t row_pitch, step;
+};
+
+inline LeftLayout along_rows() { return {kRowPitch, 1}; }
+inline LeftLayout across_rows(int64_t m) { return {1, strip_rows(m)}; }
+
+inline void multiply_chunk(const Product& x, const Region& region, int64_t k, int64_t words,
+                           const float* left, const LeftLayout& layout) {
+  const int max_rows = kernels().max_rows;
+  const bool adds = x.accumulate || k > 0;
+  const auto* panels = static_cast<const float*>(x.panels);
+  float edge[16 * kPanel];
+  for (int64_t j = region.first_column; j < region.end_column; j += kPanel) {
+    const float* panel = panels + j * x.words + k * kPanel;
+    const int64_t width = std::min<int64_t>(kPanel, x.n - j);
+    for (int64_t i = region.first_row; i < region.end_row; i += max_rows) {
+      const int rows = static_cast<int>(std::min<int64_t>(max_rows, region.end_row - i));
+      const float* a = left + (i - region.first_row) * layout.row_pitch;
+      float* out = x.c + i * x.c_stride + j;
+      if (width == kPanel) {
+        x.kind.tile(rows, words, a, layout.row_pitch, layout.step, panel, out, x.c_stride, adds);
+        continue;
+      }
+      x.kind.tile(rows, words, a, layout.row_pitch, layout.step, panel, edge, kPanel, false);
+      for (int r = 0; r < rows; ++r) {
+        for (int64_t column = 0; column < width; ++column) {
+          float& value = out[r * x.c_stride + column];
+          value = edge[r * kPanel + column] + (adds ? value : 0.0f);
         }
       }
     }
+  }
+}
+
+inline void clear(const Product& x, const Region& region) {
+  for (int64_t i = region.first_row; i < region.end_row && !x.accumulate; ++i) {
+    std::fill(x.c + i * x.c_stride + region.first_column, x.c + i * x.c_stride + region.end_column, 0.0f);
+  }
+}
+
+// c[m, n] (+)= left * panels. `pack_left(first_row, rows, k, words, out)` writes words [k, k + words) of rows
+// of the left operand; `finish(region)` is called for each region once it is computed, by the task that did.
+template <typename PackLeft, typename Finish>
+void multiply(const Product& x, const LeftLayout& layout, const PackLeft& pack_left, const Finish& finish) {
+  const int64_t strip = strip_rows(x.m), strips = ceil_div(x.m, strip), groups = ceil_div(x.n, kGroup);
+  parallel_for(strips * groups, x.threads, [&](int64_t task) {
+    const int64_t s = task % strips, g = task / strips;
+    const Region region{
+        s * strip, std::min((s + 1) * strip, x.m), g * kGroup, std::min((g + 1) * kGroup, x.n), s, g};
+    const std::unique_ptr<float[]> left(new float[strip * kRowPitch]);
+    for (int64_t k = 0; k < x.words; k += kDepthChunk) {
+      const int64_t words = std::min(kDepthChunk, x.words - k);
+      pack_left(region.first_row, region.end_row - region.first_row, k, words, left.get());
+      multiply_chunk(x, region, k, words, left.get(), layout);
+    }
+    if (x.words == 0) clear(x, region);
+    finish(region);
   });
 }
 

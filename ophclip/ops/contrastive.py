@@ -107,8 +107,7 @@ def _losses(levels: Sequence[Level], precision: str, workspace_mib: int) -> Tens
                 for level, (a, b), scale in zip(levels, rows, scales, strict=True)
             ]
         )
-    tensors = [*scales, *(part for pair in rows for part in pair)]
-    losses: Tensor = register.contrastive(
+    return register.contrastive_losses(
         [a for a, _ in rows],
         [b for _, b in rows],
         scales,
@@ -116,9 +115,7 @@ def _losses(levels: Sequence[Level], precision: str, workspace_mib: int) -> Tens
         [level.offset for level in levels],
         [level.reduction == "meanlog" for level in levels],
         workspace_mib,
-        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors),
-    )[0]
-    return losses
+    )
 
 
 def _as(x: Tensor, precision: str) -> Tensor:

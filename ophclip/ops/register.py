@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ophclip.ops.native import cpu_kernels, cuda_kernels
 
@@ -33,6 +34,19 @@ def contrastive(
     needs_gradient: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the loss of each level [L], and the gradients of each level's a, b and scale if needed."""
+    return _solve(a, b, scale, lists, offset, mean_log, workspace_mib, needs_gradient)
+
+
+def _solve(
+    a: Sequence[Tensor],
+    b: Sequence[Tensor],
+    scale: Sequence[Tensor],
+    lists: Sequence[Tensor],
+    offset: Sequence[int],
+    mean_log: Sequence[bool],
+    workspace_mib: int,
+    needs_gradient: bool,
+) -> tuple[Tensor, list[Tensor]]:
     levels: list[tuple[Any, ...]]
     levels = list(zip(a, b, scale, offset, _lists_of_levels(lists), mean_log, strict=True))
     if a[0].is_cuda:
@@ -53,12 +67,16 @@ def _contrastive_on_host(
 ) -> tuple[Tensor, list[list[Tensor]]]:
     kernels = cpu_kernels()
     assert kernels is not None
-    rows = [(_float_rows(level[0]), _float_rows(level[1])) for level in levels]
+    rows = [(_rows(level[0]), _rows(level[1])) for level in levels]
     lists = [(i.contiguous(), j.contiguous(), _float_rows(w)) for i, j, w in (level[4] for level in levels)]
-    grads = [[torch.empty_like(part) for part in pair] if needs_gradient else [] for pair in rows]
+    grads = [
+        [torch.empty_like(part, dtype=torch.float32) for part in pair] if needs_gradient else []
+        for pair in rows
+    ]
     problems = [
         kernels.ContrastiveProblem(
             **_addresses(rows[i], lists[i], grads[i]),
+            bf16=rows[i][0].dtype == torch.bfloat16,
             scale=float(scale),
             offset=offset,
             mean_log=mean_log,
@@ -126,15 +144,78 @@ def _save_gradients(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, lis
 
 
 def _scale_gradients(ctx: Any, grad_losses: Tensor, *_unused: Any) -> tuple[Any, ...]:
-    scaled = [
-        (grad_losses[index // PARTS] * gradient).to(gradient.dtype)
-        for index, gradient in enumerate(ctx.saved_tensors)
-    ]
+    scaled = _scaled(ctx.saved_tensors, grad_losses)
     no_lists = [None] * len(scaled)
     return *(scaled[part::PARTS] for part in range(PARTS)), no_lists, None, None, None, None
 
 
+def _scaled(gradients: Sequence[Tensor], grad_losses: Tensor) -> list[Tensor]:
+    return [
+        (grad_losses[index // PARTS] * gradient).to(gradient.dtype)
+        for index, gradient in enumerate(gradients)
+    ]
+
+
 contrastive.register_autograd(_scale_gradients, setup_context=_save_gradients)
+
+
+class _EagerContrastive(torch.autograd.Function):
+    """The operator outside torch.compile, without what `register_autograd` adds to a step.
+
+    That walks over all lists and copies each gradient: half a millisecond, a fifth of a batch of 256. Here
+    the gradients are handed over as they are, unless the graph is kept for another backward.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, others: tuple[Any, ...], *parts: Tensor) -> Tensor:
+        """Take (a, b, scale) of each level in turn."""
+        a, b, scale = (parts[part::PARTS] for part in range(PARTS))
+        losses, ctx.gradients = _solve(a, b, scale, *others)
+        return losses
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_losses: Tensor) -> Any:
+        gradients = ctx.gradients
+        if gradients is None:
+            raise RuntimeError(
+                "this loss gave its gradients away; compute it again, or pass retain_graph=True"
+            )
+        if _is_graph_kept():
+            return None, *_scaled(gradients, grad_losses)
+        ctx.gradients = None
+        weights = grad_losses.tolist() if grad_losses.is_cpu else list(grad_losses)
+        for index, gradient in enumerate(gradients):
+            weight = weights[index // PARTS]
+            if isinstance(weight, Tensor) or weight != 1:
+                gradient.mul_(weight)
+        return None, *gradients
+
+
+def _is_graph_kept() -> bool:
+    # torch offers no public way to ask; without the private one, gradients are copied to be safe.
+    ask = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return ask is None or bool(ask())
+
+
+def contrastive_losses(
+    a: Sequence[Tensor],
+    b: Sequence[Tensor],
+    scale: Sequence[Tensor],
+    lists: Sequence[Tensor],
+    offset: Sequence[int],
+    mean_log: Sequence[bool],
+    workspace_mib: int,
+) -> Tensor:
+    """Return the loss of each level [L], differentiable in every a, b and scale."""
+    tensors = [part for level in zip(a, b, scale, strict=True) for part in level]
+    needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    others = (lists, offset, mean_log, workspace_mib, needs_gradient)
+    if needs_gradient and not torch.compiler.is_compiling():
+        eager: Tensor = _EagerContrastive.apply(others, *tensors)  # type: ignore[no-untyped-call]
+        return eager
+    losses: Tensor = contrastive(a, b, scale, *others)[0]
+    return losses
 
 
 @torch.library.custom_op("ophclip::topk", mutates_args=())
@@ -203,6 +284,15 @@ def _has_kernels(device_type: str) -> bool:
 
 def _float_rows(x: Tensor) -> Tensor:
     return x.detach().to(torch.float32).contiguous()
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Return rows as the loss multiplies them: bfloat16 in pairs where the CPU does so, else float32."""
+    kernels = cpu_kernels()
+    assert kernels is not None
+    if x.dtype == torch.bfloat16 and x.shape[1] % 2 == 0 and kernels.multiplies_bf16():
+        return x.detach().contiguous()
+    return _float_rows(x)
 
 
 def _address(tensor: Tensor | None) -> int:
