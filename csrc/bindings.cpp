@@ -37,8 +37,8 @@ ophclip::ContrastiveProblem contrastive_problem(uintptr_t a, uintptr_t b, bool b
   problem.mean_log = mean_log;
   problem.workspace_bytes = workspace_bytes;
   problem.threads = threads;
-  problem.grad_a = at<float>(grad_a);
-  problem.grad_b = at<float>(grad_b);
+  problem.grad_a = at<void>(grad_a);
+  problem.grad_b = at<void>(grad_b);
   return problem;
 }
 

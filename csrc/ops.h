@@ -37,8 +37,8 @@ struct ContrastiveProblem {
   bool mean_log = false;
   size_t workspace_bytes = size_t{64} << 20;  // bound on what grows with M * N
   int threads = 1;
-  float* grad_a = nullptr;  // [M, D], overwritten with the gradient of the loss
-  float* grad_b = nullptr;  // [N, D], likewise; both null: not wanted
+  void* grad_a = nullptr;  // [M, D], of the type of a; overwritten with the gradient of the loss
+  void* grad_b = nullptr;  // [N, D], likewise; both null: not wanted
 };
 
 struct ContrastiveResult {

@@ -43,12 +43,29 @@ const WordKernels& kind_of(const ContrastiveProblem& problem) {
   return problem.bf16 ? *bf16_kernels() : static_cast<const WordKernels&>(kernels());
 }
 
+Gradient::Gradient(void* out, int64_t rows, int64_t d, const WordKernels& kind)
+    : out_(out), d_(d), kind_(kind), sums_(static_cast<float*>(out)) {
+  if (out == nullptr || kind.elements == 1) return;
+  beside_.reserve(rows * d);
+  sums_ = beside_.data();
+}
+
+void Gradient::complete(int64_t first, const Region& region) const {
+  if (sums_ == out_) return;
+  for (int64_t i = first + region.first_row; i < first + region.end_row; ++i) {
+    const int64_t column = region.first_column, place = (i * d_ + column) * 4 / kind_.elements;
+    kind_.weigh(row(i) + column, region.end_column - column, 1.0f, nullptr, static_cast<char*>(out_) + place);
+  }
+}
+
 Contrast::Contrast(const ContrastiveProblem& problem)
     : p_(problem),
       isa_(kernels()),
       kind_(kind_of(problem)),
       symmetric_(problem.positives.indptr == nullptr),
-      words_(problem.d / kind_.elements) {
+      words_(problem.d / kind_.elements),
+      grad_a_(problem.grad_a, problem.m, problem.d, kind_),
+      grad_b_(problem.grad_b, problem.n, problem.d, kind_) {
   plan();
 }
 
@@ -149,7 +166,7 @@ void Contrast::add_gradients(const Block& block) {
                      ceil_div(block.columns, elements),
                      kind_,
                      packed_.data(),
-                     p_.grad_a + block.row * p_.d,
+                     grad_a_.row(block.row),
                      p_.d,
                      block.column > 0,
                      p_.threads};
@@ -162,11 +179,13 @@ void Contrast::add_gradients(const Block& block) {
                       column_weights == nullptr ? nullptr : column_weights + first, out + r * kRowPitch);
         }
       },
-      [](const Region&) {});
+      [&](const Region& region) {
+        if (block.column + block.columns == p_.n) grad_a_.complete(block.row, region);
+      });
 
   pack_depth(p_.a, block.row, block.rows);
   const Product of_b{block.columns, p_.d,           ceil_div(block.rows, elements),
-                     kind_,         packed_.data(), p_.grad_b + block.column * p_.d,
+                     kind_,         packed_.data(), grad_b_.row(block.column),
                      p_.d,          block.row > 0,  p_.threads};
   const LeftLayout layout = across_rows(block.columns);
   multiply(
@@ -180,7 +199,9 @@ void Contrast::add_gradients(const Block& block) {
                              out + w * layout.step);
         }
       },
-      [](const Region&) {});
+      [&](const Region& region) {
+        if (block.row + block.rows == p_.m) grad_b_.complete(block.column, region);
+      });
 }
 
 // Packs rows [row, row + depth) of x with the embedding as columns.
@@ -200,7 +221,7 @@ void Contrast::pack_depth(const void* x, int64_t row, int64_t depth) {
 
 double Contrast::inner_with_gradient() const {
   const auto partial = by_task(p_.m, p_.threads, [&](int64_t i, double& total) {
-    total += kind_.dot(row_at(p_.a, i), p_.grad_a + i * p_.d, p_.d);
+    total += kind_.dot(row_at(p_.a, i), grad_a_.row(i), p_.d);
   });
   double total = 0;
   for (const double part : partial) total += part;

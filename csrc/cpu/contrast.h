@@ -17,6 +17,24 @@ struct Block {
   int64_t row, rows, column, columns;
 };
 
+// Sums of a gradient [rows, D] in float32: in place, or beside an output in bfloat16 until they are complete.
+class Gradient {
+ public:
+  Gradient(void* out, int64_t rows, int64_t d, const WordKernels& kind);
+
+  float* row(int64_t i) { return sums_ + i * d_; }
+  const float* row(int64_t i) const { return sums_ + i * d_; }
+  // Writes the region, counted from row `first`, to the output.
+  void complete(int64_t first, const Region& region) const;
+
+ private:
+  void* const out_;
+  const int64_t d_;
+  const WordKernels& kind_;
+  Buffer beside_;
+  float* sums_;
+};
+
 class Contrast {
  public:
   explicit Contrast(const ContrastiveProblem& problem);
@@ -78,6 +96,7 @@ class Contrast {
   }
   void pack_rows(const Block& block);
 
+  Gradient grad_a_, grad_b_;
   Buffer packed_;
 };
 

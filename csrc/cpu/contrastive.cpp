@@ -19,6 +19,7 @@
 // multiplied as such, and G is rounded to bfloat16 for its products; logits, sums and gradients are float32.
 // Every number is computed by one task in a fixed order, so results do not depend on the number of threads.
 #include <cmath>
+#include <cstring>
 #include <stdexcept>
 
 #include "ways.h"
@@ -74,7 +75,8 @@ std::vector<ContrastiveResult> contrastive(const std::vector<ContrastiveProblem>
       results.push_back(solve(level));
       continue;
     }
-    if (level.grad_b != nullptr) std::fill_n(level.grad_b, level.n * level.d, 0.0f);
+    if (level.grad_b != nullptr)
+      std::memset(level.grad_b, 0, level.n * level.d * 4 / kind_of(level).elements);
     results.emplace_back();
   }
   return results;

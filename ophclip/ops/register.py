@@ -69,10 +69,7 @@ def _contrastive_on_host(
     assert kernels is not None
     rows = [(_rows(level[0]), _rows(level[1])) for level in levels]
     lists = [(i.contiguous(), j.contiguous(), _float_rows(w)) for i, j, w in (level[4] for level in levels)]
-    grads = [
-        [torch.empty_like(part, dtype=torch.float32) for part in pair] if needs_gradient else []
-        for pair in rows
-    ]
+    grads = [[torch.empty_like(part) for part in pair] if needs_gradient else [] for pair in rows]
     problems = [
         kernels.ContrastiveProblem(
             **_addresses(rows[i], lists[i], grads[i]),
