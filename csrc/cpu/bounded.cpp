@@ -76,6 +76,7 @@ class Bounded final : public Contrast {
   }
 
   double gradient_of_scale() const override { return inner_with_gradient() / p_.scale; }
+  double logit_of(float t) const override { return static_cast<double>(p_.scale) * t; }
 
  private:
   const float shift_;  // sigma

@@ -136,7 +136,7 @@ double Contrast::finish_loss() {
 
 double Contrast::numerator(int64_t i) {
   const int64_t first = first_positive(i), end = end_positive(i);
-  const auto logit = [&](int64_t e) { return static_cast<double>(p_.scale) * matched_[e]; };
+  const auto logit = [&](int64_t e) { return logit_of(matched_[e]); };
   if (symmetric_ || p_.mean_log) {
     double total = 0, mean = 0;
     for (int64_t e = first; e < end; ++e) total += weight_of(e);

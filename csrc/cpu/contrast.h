@@ -51,6 +51,9 @@ class Contrast {
   // times the scale. `is_kept` says that `add(block)` was the last call.
   virtual void to_gradient(const Block& block, bool is_kept) = 0;
   virtual double gradient_of_scale() const = 0;
+  // The logit of product t, rounded where the sums hold it rounded: they cancel where the match is all there
+  // is.
+  virtual double logit_of(float t) const = 0;
 
   // products_ = a b^T of the block; `finish` sees each region as it is done.
   template <typename Finish>

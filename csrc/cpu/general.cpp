@@ -52,23 +52,29 @@ class General final : public Contrast {
     row_weights_.assign(p_.m, p_.scale);
     if (!symmetric_) return;
     for (int64_t j = 0; j < p_.n; ++j) column_log_sums_[j] = columns_[j].value();
-    matched_columns_.assign(p_.n, 0.0f);
-    std::fill_n(matched_columns_.begin() + p_.offset, p_.m, 0.5f / static_cast<float>(p_.m));
-    column_shifts_.assign(column_log_sums_.begin(), column_log_sums_.end());
+    softmax_weights_.assign(p_.n, 0.0f);
+    for (int64_t j = p_.offset; j < p_.offset + p_.m; ++j) {
+      softmax_weights_[j] = static_cast<float>(0.5 / static_cast<double>(p_.m) / columns_[j].sum);
+    }
+    shifts_.resize(p_.n);
+    for (int64_t j = 0; j < p_.n; ++j) shifts_[j] = columns_[j].max;
   }
 
+  // Shifts by the maximum and divides by the sum, rather than shift by the log-sum: of a large logit that
+  // would be rounded, by as much as the softmax of the largest then differs from 1.
   void to_gradient(const Block& block, bool is_kept) override {
     if (!is_kept) multiply_rows(block, [](const Region&) {});
-    const auto m = static_cast<float>(p_.m);
-    const float row_weight = symmetric_ ? 0.5f / m : 1.0f / m;
-    const float* weights = symmetric_ ? matched_columns_.data() + block.column : nullptr;
-    const float* shifts = symmetric_ ? column_shifts_.data() + block.column : nullptr;
+    const auto m = static_cast<double>(p_.m);
+    const double row_weight = symmetric_ ? 0.5 / m : 1 / m;
+    const float* weights = symmetric_ ? softmax_weights_.data() + block.column : nullptr;
+    const float* shifts = symmetric_ ? shifts_.data() + block.column : nullptr;
     each_row(block, [&](int64_t i) {
       float* t = row_of(block, i);
-      by_row_[i] += isa_.softmax_gradient(t, block.columns, p_.scale, row_weight,
-                                          static_cast<float>(row_log_sums_[i]), weights, shifts);
+      by_row_[i] +=
+          isa_.softmax_gradient(t, block.columns, p_.scale, static_cast<float>(row_weight / rows_[i].sum),
+                                rows_[i].max, weights, shifts);
       each_positive(i, i + 1, block.column, block.column + block.columns, [&](int64_t e, int64_t, int64_t j) {
-        const float share = matched_share_[e] / m;
+        const auto share = static_cast<float>(matched_share_[e] / m);
         t[j - block.column] -= share;
         by_row_[i] -= static_cast<double>(share) * matched_[e];
       });
@@ -80,6 +86,8 @@ class General final : public Contrast {
     for (const double value : by_row_) total += value;
     return total;
   }
+
+  double logit_of(float t) const override { return p_.scale * t; }
 
  private:
   template <typename Visit>
@@ -111,8 +119,8 @@ class General final : public Contrast {
   }
 
   std::vector<LogSum> rows_, columns_;
-  std::vector<double> by_row_;                          // sum_j G t
-  std::vector<float> matched_columns_, column_shifts_;  // v, and C
+  std::vector<double> by_row_;                   // sum_j G t
+  std::vector<float> softmax_weights_, shifts_;  // of columns: v / sum, and the maximum
 };
 
 }  // namespace

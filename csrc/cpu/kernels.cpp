@@ -51,6 +51,23 @@ inline Floats load_part(const float* x, int64_t count, float fill) {
   return load(lanes);
 }
 
+#if defined(__AVX512F__)
+#define OPHCLIP_VECTOR_REGISTER "v"
+#elif defined(__x86_64__)
+#define OPHCLIP_VECTOR_REGISTER "x"
+#elif defined(__aarch64__)
+#define OPHCLIP_VECTOR_REGISTER "w"
+#else
+#define OPHCLIP_VECTOR_REGISTER "m"
+#endif
+
+// Logits, rounded before a shift is subtracted: fused with it, the largest would not cancel its own shift.
+inline Floats scaled(Floats x, float factor) {
+  Floats product = factor * x;
+  asm("" : "+" OPHCLIP_VECTOR_REGISTER(product));
+  return product;
+}
+
 inline double sum(Floats x) {
   double total = 0;
   for (int i = 0; i < kLanes; ++i) total += x[i];
@@ -215,7 +232,7 @@ float max(const float* x, int64_t count, float factor) {
   Floats best = all(kLowest);
   int64_t j = 0;
   for (; j + kLanes <= count; j += kLanes) {
-    const Floats value = factor * load(x + j);
+    const Floats value = scaled(load(x + j), factor);
     best = value > best ? value : best;
   }
   float result = kLowest;
@@ -230,9 +247,9 @@ double sum_exp(const float* x, int64_t count, float factor, float shift) {
     const int64_t end = start + kFlush < count ? start + kFlush : count;
     Floats partial = Floats{};
     int64_t j = start;
-    for (; j + kLanes <= end; j += kLanes) partial += exp(factor * load(x + j) - shift);
+    for (; j + kLanes <= end; j += kLanes) partial += exp(scaled(load(x + j), factor) - shift);
     if (j < end) {
-      const Floats value = exp(factor * load_part(x + j, end - j, 0.0f) - shift);
+      const Floats value = exp(scaled(load_part(x + j, end - j, 0.0f), factor) - shift);
       for (int64_t i = 0; i < end - j; ++i) total += value[i];
     }
     total += sum(partial);
@@ -243,7 +260,7 @@ double sum_exp(const float* x, int64_t count, float factor, float shift) {
 void max_columns(const float* x, int64_t count, float factor, float* columns) {
   int64_t j = 0;
   for (; j + kLanes <= count; j += kLanes) {
-    const Floats value = factor * load(x + j), best = load(columns + j);
+    const Floats value = scaled(load(x + j), factor), best = load(columns + j);
     store(columns + j, value > best ? value : best);
   }
   for (; j < count; ++j) columns[j] = factor * x[j] > columns[j] ? factor * x[j] : columns[j];
@@ -252,11 +269,12 @@ void max_columns(const float* x, int64_t count, float factor, float* columns) {
 void sum_exp_columns(const float* x, int64_t count, float factor, const float* shifts, float* sums) {
   int64_t j = 0;
   for (; j + kLanes <= count; j += kLanes) {
-    store(sums + j, load(sums + j) + exp(factor * load(x + j) - load(shifts + j)));
+    store(sums + j, load(sums + j) + exp(scaled(load(x + j), factor) - load(shifts + j)));
   }
   if (j < count) {
     const int64_t left = count - j;
-    const Floats value = exp(factor * load_part(x + j, left, 0.0f) - load_part(shifts + j, left, 0.0f));
+    const Floats value =
+        exp(scaled(load_part(x + j, left, 0.0f), factor) - load_part(shifts + j, left, 0.0f));
     for (int64_t i = 0; i < left; ++i) sums[j + i] += value[i];
   }
 }
@@ -271,11 +289,12 @@ double softmax_gradient(float* x, int64_t count, float factor, float row_weight,
       const int64_t left = end - j;
       const bool whole = left >= kLanes;
       const Floats value = whole ? load(x + j) : load_part(x + j, left, 0.0f);
-      Floats g = row_weight * exp(factor * value - row_shift);
+      const Floats logit = scaled(value, factor);
+      Floats g = row_weight * exp(logit - row_shift);
       if (column_weights != nullptr) {
         const Floats weight = whole ? load(column_weights + j) : load_part(column_weights + j, left, 0.0f);
         const Floats shift = whole ? load(shifts + j) : load_part(shifts + j, left, 0.0f);
-        g += weight * exp(factor * value - shift);
+        g += weight * exp(logit - shift);
       }
       if (whole) {
         store(x + j, g);

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
-from accuracy import assert_no_worse_than_torch, loss_and_gradients, unit_rows
+import torch.nn.functional as F
+from accuracy import assert_no_worse_than_torch, loss_and_gradients, relative_error, unit_rows
 from torch import Tensor
 
 from ophclip.ops import Level, contrastive_loss, hierarchical_contrastive_loss, reference
@@ -183,6 +185,63 @@ def test_precision_says_how_to_multiply() -> None:
     rounded = contrastive_loss(a.bfloat16(), b.bfloat16(), 10.0)
     assert torch.equal(contrastive_loss(a, b, 10.0, precision="bf16"), rounded)
     assert torch.equal(contrastive_loss(a, b, 10.0, precision="fp32"), contrastive_loss(a, b, 10.0))
+
+
+@pytest.mark.parametrize(("size", "dim"), [(300, 768), (513, 512)])
+def test_gradients_are_as_good_as_those_of_plain_torch(size: int, dim: int) -> None:
+    inputs = unit_rows(size, dim, 0), unit_rows(size, dim, 1), torch.tensor(14.3)
+    found = loss_and_gradients(contrastive_loss, *inputs)
+    plain = loss_and_gradients(reference.contrastive_loss, *inputs)
+    truth = loss_and_gradients(reference.contrastive_loss, *(x.double() for x in inputs))
+    for one, other, exact in zip(found[1:3], plain[1:3], truth[1:3], strict=True):
+        assert relative_error(one, exact) <= 1.5 * relative_error(other, exact)
+
+
+@pytest.mark.parametrize("scale", [14.3, 100.0])
+def test_bfloat16_is_better_than_bfloat16_products_of_torch(scale: float) -> None:
+    def plain_loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        logits = scale * (a @ b.T)  # rounds the products to bfloat16
+        labels = torch.arange(a.shape[0])
+        return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+    a, b = (unit_rows(200, 256, seed, torch.bfloat16) for seed in (0, 1))
+    found = loss_and_gradients(contrastive_loss, a, b, torch.tensor(scale))
+    plain = loss_and_gradients(plain_loss, a, b, torch.tensor(scale))
+    truth = loss_and_gradients(
+        reference.contrastive_loss, a.double(), b.double(), torch.tensor(scale).double()
+    )
+    for one, other, exact in zip(found, plain, truth, strict=True):
+        assert relative_error(one, exact) <= relative_error(other, exact)
+
+
+def test_gradients_add_up_and_scale_as_those_of_torch() -> None:
+    def twice(loss: Callable[..., Tensor]) -> list[Tensor]:
+        leaves = [unit_rows(9, 16, seed).requires_grad_() for seed in (0, 1)]
+        value = loss(*leaves, torch.tensor(10.0))
+        value.backward(retain_graph=True)  # type: ignore[no-untyped-call]
+        (3 * value).backward()  # type: ignore[no-untyped-call]
+        return [leaf.grad for leaf in leaves if leaf.grad is not None]
+
+    for one, other in zip(twice(contrastive_loss), twice(reference.contrastive_loss), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_gradient_given_away_is_not_given_twice() -> None:
+    a, b = unit_rows(9, 16, 0).requires_grad_(), unit_rows(9, 16, 1)
+    loss = contrastive_loss(a, b, 10.0)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert a.grad is not None
+    before = a.grad.clone()
+    with pytest.raises(RuntimeError, match="retain_graph=True"):
+        loss.backward()  # type: ignore[no-untyped-call]
+    assert torch.equal(a.grad, before)
+
+
+def test_second_derivatives_are_refused_rather_than_wrong() -> None:
+    a, b = unit_rows(9, 16, 0).requires_grad_(), unit_rows(9, 16, 1)
+    (gradient,) = torch.autograd.grad(contrastive_loss(a, b, 10.0), a, create_graph=True)
+    with pytest.raises(RuntimeError, match="does not require grad"):
+        gradient.sum().backward()  # type: ignore[no-untyped-call]
 
 
 def test_the_operator_follows_the_rules_of_torch() -> None:

@@ -16,6 +16,8 @@ import pytest
 import ophclip
 from ophclip.ops import native_status
 
+OPERATOR_TESTS = ["test_contrastive_loss.py", "test_topk_search.py"]
+
 PROGRAM = """
 import torch, json
 from ophclip.ops import contrastive_loss, native_status, topk
@@ -73,6 +75,18 @@ def test_every_instruction_set_gives_the_same_result(isa: str) -> None:
     assert found[3] == isa
     assert found[:2] == pytest.approx(expected[:2], rel=1e-5)
     assert found[2] == expected[2]
+
+
+@pytest.mark.parametrize("isa", ["avx2", "portable"])
+def test_every_instruction_set_passes_the_tests_of_the_operators(isa: str) -> None:
+    # Beside the one that this process has chosen. What compiles, or needs a GPU, does not depend on it.
+    if isa not in isas():
+        pytest.skip(f"this CPU has no {isa}")
+    files = [str(Path(__file__).with_name(name)) for name in OPERATOR_TESTS]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow and not gpu"]
+    environment = {**os.environ, "OPHCLIP_ISA": isa}
+    done = subprocess.run([*command, *files], capture_output=True, text=True, env=environment, timeout=280)
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_an_instruction_set_that_is_not_there_is_an_error() -> None:
@@ -137,3 +151,9 @@ def test_addresses_out_of_order_are_refused_not_followed() -> None:
             queries=0, rows=0, panels=0, q=-1, n=1, d=1, k=1, exclude_indptr=0, exclude_indices=0,
             num_excluded=0, scores=0, ids=0, threads=1,
         )  # fmt: skip
+
+
+def test_random_calls_right_and_wrong_neither_crash_nor_leak() -> None:
+    command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), "--seconds", "10"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
