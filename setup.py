@@ -36,6 +36,7 @@ class CMakeBuild(build_ext):
             f"-DPython_EXECUTABLE={sys.executable}",
             f"-Dpybind11_DIR={pybind11.get_cmake_dir()}",
             f"-DOPHCLIP_CUDA={os.environ.get('OPHCLIP_CUDA', 'AUTO')}",
+            f"-DOPHCLIP_SANITIZE={os.environ.get('OPHCLIP_SANITIZE', 'OFF')}",
         ]
         build.mkdir(parents=True, exist_ok=True)
         subprocess.run(configure, check=True)
