@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #define OPHCLIP_JOIN2(a, b) a##b
 #define OPHCLIP_JOIN(a, b) OPHCLIP_JOIN2(a, b)
@@ -157,6 +158,54 @@ void tile(int rows, int64_t depth, const void* a, int64_t a_stride, int64_t a_st
 #endif
   }
 #undef OPHCLIP_ROWS
+}
+
+// Lanes of a and b in turn: of their first halves, or of their second halves.
+template <size_t... kLane>
+inline Floats interleave_first(Floats a, Floats b, std::index_sequence<kLane...>) {
+  return __builtin_shufflevector(a, b, (kLane / 2 + kLane % 2 * kLanes)...);
+}
+
+template <size_t... kLane>
+inline Floats interleave_second(Floats a, Floats b, std::index_sequence<kLane...>) {
+  return __builtin_shufflevector(a, b, (kLanes / 2 + kLane / 2 + kLane % 2 * kLanes)...);
+}
+
+// Row i paired with row i + half, again and again: after log2(kLanes) times rows have become columns.
+inline void transpose(Floats (&rows)[kLanes]) {
+  constexpr auto kAll = std::make_index_sequence<kLanes>();
+#pragma GCC unroll 4
+  for (int step = 1; step < kLanes; step *= 2) {
+    Floats next[kLanes];
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      next[2 * i] = interleave_first(rows[i], rows[i + kLanes / 2], kAll);
+      next[2 * i + 1] = interleave_second(rows[i], rows[i + kLanes / 2], kAll);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) rows[i] = next[i];
+  }
+}
+
+void pack_transposed(const void* rows, int64_t count, int64_t depth, void* panel) {
+  const auto* from = static_cast<const float*>(rows);
+  auto* to = static_cast<float*>(panel);
+  for (int64_t j = 0; j < kPanel; j += kLanes) {
+    int64_t k = 0;
+    for (; j + kLanes <= count && k + kLanes <= depth; k += kLanes) {
+      Floats block[kLanes];
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) block[i] = load(from + (j + i) * depth + k);
+      transpose(block);
+#pragma GCC unroll 16
+      for (int i = 0; i < kLanes; ++i) store(to + (k + i) * kPanel + j, block[i]);
+    }
+    for (int64_t i = j; i < j + kLanes; ++i) {
+      for (int64_t left = k; left < depth; ++left) {
+        to[left * kPanel + i] = i < count ? from[i * depth + left] : 0.0f;
+      }
+    }
+  }
 }
 
 double dot_floats(const float* x, const float* y, int64_t count) {
@@ -314,6 +363,7 @@ extern const Kernels table;
 const Kernels table = {
     {1, tile, weigh, weigh_across, pack_across, dot, squared_length},
     kMaxRows,
+    pack_transposed,
     exponentiate,
     max,
     sum_exp,

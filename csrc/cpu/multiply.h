@@ -36,18 +36,8 @@ inline int64_t strip_rows(int64_t m) {
   return tile * std::clamp<int64_t>(ceil_div(m, tile) / kStrips, 1, kStripTiles);
 }
 
-// Packs one panel of the transpose of rows [count <= 32, depth] of words: out[k, j] = rows[j, k], else zero.
-inline void pack_transposed(const void* rows, int64_t count, int64_t depth, void* out) {
-  constexpr int64_t kBlock = 16;
-  const auto* from = static_cast<const float*>(rows);
-  auto* to = static_cast<float*>(out);
-  for (int64_t start = 0; start < depth; start += kBlock) {
-    const int64_t end = std::min(start + kBlock, depth);
-    for (int64_t j = 0; j < kPanel; ++j) {
-      const float* row = from + j * depth;
-      for (int64_t k = start; k < end; ++k) to[k * kPanel + j] = j < count ? row[k] : 0.0f;
-    }
-  }
+inline void pack_transposed(const void* rows, int64_t count, int64_t depth, void* panel) {
+  kernels().pack_transposed(rows, count, depth, panel);
 }
 
 struct Product {
