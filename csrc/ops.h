@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every CPU entry point on one screen. Raw pointers to contiguous row-major float32, unless said: no torch. Invalid
-// arguments throw std::invalid_argument.
-// Shape letters: M rows of a, N rows of b or of the base, D embedding, P positives, Q queries, K neighbours.
+// Every CPU entry point on one screen. Raw pointers to contiguous row-major float32, unless said: no torch.
+// Invalid arguments throw std::invalid_argument. Shape letters: M rows of a, N rows of b or of the base, D
+// embedding, P positives, Q queries, K neighbours.
 #pragma once
 
 #include <cstddef>
