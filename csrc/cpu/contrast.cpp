@@ -107,11 +107,15 @@ void Contrast::plan() {
 }
 
 void Contrast::pack_rows(const Block& block) {
-  packed_.reserve(panels_of(block.columns) * kPanel * words_);
-  parallel_for(panels_of(block.columns), p_.threads, [&](int64_t panel) {
-    const int64_t j = panel * kPanel;
-    pack_transposed(row_at(p_.b, block.column + j), std::min<int64_t>(kPanel, block.columns - j), words_,
-                    packed_.data() + j * words_);
+  const int64_t panels = panels_of(block.columns);
+  packed_.reserve(panels * kPanel * words_);
+  parallel_for(panels, p_.threads, [&](int64_t panel) {
+    const int64_t j = panel * kPanel, count = std::min<int64_t>(kPanel, block.columns - j);
+    for (int64_t k = 0; k < words_; k += kDepthChunk) {
+      isa_.pack_transposed(row_at(p_.b, block.column + j) + k * 4, words_, count,
+                           std::min(kDepthChunk, words_ - k),
+                           packed_.data() + chunk_at(panels, words_, panel, k));
+    }
   });
 }
 
@@ -207,11 +211,13 @@ void Contrast::add_gradients(const Block& block) {
 // Packs rows [row, row + depth) of x with the embedding as columns.
 void Contrast::pack_depth(const void* x, int64_t row, int64_t depth) {
   const int64_t elements = kind_.elements, words = ceil_div(depth, elements), bytes = 4 / elements;
-  packed_.reserve(panels_of(p_.d) * kPanel * words);
-  parallel_for(panels_of(p_.d), p_.threads, [&](int64_t panel) {
+  const int64_t panels = panels_of(p_.d);
+  packed_.reserve(panels * kPanel * words);
+  parallel_for(panels, p_.threads, [&](int64_t panel) {
     const int64_t j = panel * kPanel, columns = std::min<int64_t>(kPanel, p_.d - j);
     for (int64_t w = 0; w < words; ++w) {
-      float* out = packed_.data() + j * words + w * kPanel;
+      const int64_t start = w / kDepthChunk * kDepthChunk;
+      float* out = packed_.data() + chunk_at(panels, words, panel, start) + (w - start) * kPanel;
       const char* from = row_at(x, row + w * elements) + j * bytes;
       kind_.pack_across(from, p_.d, static_cast<int>(std::min(elements, depth - w * elements)), columns, out);
       std::fill(out + columns, out + kPanel, 0.0f);

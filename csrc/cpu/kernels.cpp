@@ -43,7 +43,15 @@ inline Floats load(const float* x) {
 
 inline void store(float* x, Floats value) { std::memcpy(x, &value, sizeof value); }
 
-inline Floats all(float x) { return Floats{} + x; }
+// Through integers: 0 + x would be an addition, which -0 forbids to drop.
+inline Floats all(float x) {
+  int32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const Ints lanes = Ints{} + bits;
+  Floats value;
+  std::memcpy(&value, &lanes, sizeof value);
+  return value;
+}
 
 // The first `count` lanes of x, the others filled.
 inline Floats load_part(const float* x, int64_t count, float fill) {
@@ -187,7 +195,7 @@ inline void transpose(Floats (&rows)[kLanes]) {
   }
 }
 
-void pack_transposed(const void* rows, int64_t count, int64_t depth, void* panel) {
+void pack_transposed(const void* rows, int64_t stride, int64_t count, int64_t depth, void* panel) {
   const auto* from = static_cast<const float*>(rows);
   auto* to = static_cast<float*>(panel);
   for (int64_t j = 0; j < kPanel; j += kLanes) {
@@ -195,14 +203,14 @@ void pack_transposed(const void* rows, int64_t count, int64_t depth, void* panel
     for (; j + kLanes <= count && k + kLanes <= depth; k += kLanes) {
       Floats block[kLanes];
 #pragma GCC unroll 16
-      for (int i = 0; i < kLanes; ++i) block[i] = load(from + (j + i) * depth + k);
+      for (int i = 0; i < kLanes; ++i) block[i] = load(from + (j + i) * stride + k);
       transpose(block);
 #pragma GCC unroll 16
       for (int i = 0; i < kLanes; ++i) store(to + (k + i) * kPanel + j, block[i]);
     }
     for (int64_t i = j; i < j + kLanes; ++i) {
       for (int64_t left = k; left < depth; ++left) {
-        to[left * kPanel + i] = i < count ? from[i * depth + left] : 0.0f;
+        to[left * kPanel + i] = i < count ? from[i * stride + left] : 0.0f;
       }
     }
   }

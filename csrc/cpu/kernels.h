@@ -39,8 +39,9 @@ struct WordKernels {
 struct Kernels : WordKernels {  // of float32
   int max_rows;                 // most rows of one `tile` call, of either kind
 
-  // One panel of the transpose of rows [count <= 32, depth] of words: panel[k, j] = rows[j, k], else zero.
-  void (*pack_transposed)(const void* rows, int64_t count, int64_t depth, void* panel);
+  // One panel of the transpose of rows [count <= 32, depth] of words, `stride` words apart: panel[k, j] =
+  // rows[j, k], else zero.
+  void (*pack_transposed)(const void* rows, int64_t stride, int64_t count, int64_t depth, void* panel);
 
   // x[j] becomes exp(factor * x[j] - shift), which is added to columns[j] unless that is null; returns its
   // sum.

@@ -37,13 +37,20 @@ inline int64_t strip_rows(int64_t m) {
 }
 
 inline void pack_transposed(const void* rows, int64_t count, int64_t depth, void* panel) {
-  kernels().pack_transposed(rows, count, depth, panel);
+  kernels().pack_transposed(rows, depth, count, depth, panel);
+}
+
+// Where chunk [k, k + 256) of a panel begins in an operand of `panels` panels, `words` deep. The chunks of
+// neighbouring panels lie side by side: at a distance of 64 KiB, say, they would share one corner of the
+// second cache.
+inline int64_t chunk_at(int64_t panels, int64_t words, int64_t panel, int64_t k) {
+  return (k * panels + panel * std::min(kDepthChunk, words - k)) * kPanel;
 }
 
 struct Product {
   int64_t m, n, words;  // depth in words
   const WordKernels& kind;
-  const void* panels;  // [ceil(n / 32), words, 32]
+  const void* panels;  // chunk by chunk of depth, see `chunk_at`
   float* c;            // [m, n], rows c_stride apart
   int64_t c_stride;
   bool accumulate;  // adds to c
@@ -70,7 +77,7 @@ inline void multiply_chunk(const Product& x, const Region& region, int64_t k, in
   const auto* panels = static_cast<const float*>(x.panels);
   float edge[16 * kPanel];
   for (int64_t j = region.first_column; j < region.end_column; j += kPanel) {
-    const float* panel = panels + j * x.words + k * kPanel;
+    const float* panel = panels + chunk_at(panels_of(x.n), x.words, j / kPanel, k);
     const int64_t width = std::min<int64_t>(kPanel, x.n - j);
     for (int64_t i = region.first_row; i < region.end_row; i += max_rows) {
       const int rows = static_cast<int>(std::min<int64_t>(max_rows, region.end_row - i));
