@@ -19,6 +19,7 @@ LAYERS = [
     {"errors", "_version", "files"},
     {"config", "console"},
     {"ops"},
+    {"bench"},
     {"video"},
     {"corpus"},
     {"cache"},
@@ -32,7 +33,7 @@ LAYERS = [
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 # Heavy or optional packages: each has one door into the project, opened only when used.
-ONE_DOOR = ["nvidia", "faiss", "matplotlib", "transformers", "ray"]
+ONE_DOOR = ["nvidia", "faiss", "matplotlib", "transformers", "ray", "cuvs", "flashlib"]
 
 
 def modules() -> list[Path]:

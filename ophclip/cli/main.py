@@ -27,6 +27,7 @@ COMMANDS = {
     "pretrain": ("ophclip.cli.pretrain:pretrain", "Hierarchical, retrieval-augmented pretraining."),
     "evaluate": ("ophclip.cli.evaluate:evaluate", "Zero-shot phase and instrument recognition."),
     "search": ("ophclip.cli.search:search", "Find moments in silent video by text."),
+    "bench": ("ophclip.cli.bench:bench", "Time the kernels beside their peers on this machine."),
     "doctor": ("ophclip.cli.doctor:doctor", "What this machine has, and what is missing on it."),
 }
 

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run of the benchmarks: its device, its fixed threads, its clock, what the machine can do at best."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Made = TypeVar("Made")
+
+INT8_OVER_FP32 = 4.0  # a byte dot product does four multiply-adds where float32 does one
+FLUSH_BYTES = 256 << 20  # more than any device cache holds
+
+
+def available_threads() -> int:
+    """Number of CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Session:
+    """Shares big arrays between cases and measures the machine's ceilings when first asked."""
+
+    def __init__(
+        self, *, device: str = "cpu", threads: int = 0, is_smoke: bool = False, seconds: float = 4.0
+    ) -> None:
+        self.device = torch.device(device)
+        self.threads = threads or available_threads()
+        self.is_smoke = is_smoke
+        self.seconds = seconds  # of rounds a case, beside its warm-up
+        self._shared: dict[Hashable, Any] = {}
+        torch.set_num_threads(self.threads)
+
+    def shared(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Return what `make` made when `key` was first asked for."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        made: Made = self._shared[key]
+        return made
+
+    def forget(self) -> None:
+        """Free the shared arrays; the measured ceilings stay."""
+        self._shared = {key: made for key, made in self._shared.items() if isinstance(made, float)}
+
+    def unit_rows(self, num_rows: int, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Random rows of length 1, `[N, D]` on the device."""
+        generator = torch.Generator(self.device).manual_seed(seed)
+        rows = torch.empty(num_rows, dim, dtype=dtype, device=self.device)
+        for part in torch.split(rows, 1 << 20):  # the float32 draw of ten million rows at once would not fit
+            drawn = torch.randn(part.shape, generator=generator, device=self.device)
+            part.copy_(F.normalize(drawn, dim=1))
+        return rows
+
+    def time_s(self, run: Callable[[], object]) -> float:
+        """Seconds that one call takes; on a GPU from cold caches, and without the launch."""
+        if self.device.type != "cuda":
+            start = time.perf_counter()
+            run()
+            return time.perf_counter() - start
+        flush: Tensor = self.shared(
+            "flush", lambda: torch.empty(FLUSH_BYTES, dtype=torch.int8, device=self.device)
+        )
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        flush.zero_()
+        begin.record()
+        run()
+        end.record()
+        end.synchronize()
+        return float(begin.elapsed_time(end)) / 1000
+
+    def rate(self, kind: str) -> float:
+        """Flop a second of torch's own matrix product in "fp32" or "bf16"; "int8" is 4 times fp32."""
+        if kind == "int8":
+            return INT8_OVER_FP32 * self.rate("fp32")
+        return self.shared(("rate", kind), lambda: self._measure_rate(kind))
+
+    def bytes_per_s(self) -> float:
+        """Bytes a second: a sum that reads a large array, or on a GPU a copy that reads and writes one."""
+        return self.shared("bytes_per_s", self._measure_bandwidth)
+
+    def _measure_rate(self, kind: str) -> float:
+        size = 256 if self.is_smoke else 8192 if self.device.type == "cuda" else 2048
+        dtype = torch.bfloat16 if kind == "bf16" else torch.float32
+        left, right = (torch.randn(size, size, device=self.device).to(dtype) for _ in range(2))
+        return 2 * size**3 / self._least_s(lambda: torch.mm(left, right))
+
+    def _measure_bandwidth(self) -> float:
+        values = torch.ones((1 << 20) if self.is_smoke else (1 << 27), device=self.device)
+        if self.device.type == "cuda":
+            target = torch.empty_like(values)
+            return 8 * values.numel() / self._least_s(lambda: target.copy_(values))
+        return 4 * values.numel() / self._least_s(values.sum)
+
+    def _least_s(self, run: Callable[[], object]) -> float:
+        run()
+        return min(self.time_s(run) for _ in range(5))
