@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+BENCH_JSON ?= .benchmarks/latest.json
 EXTRAS := dev,faiss$(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo ,gpu)
 
 BIN := $(VENV)/bin
@@ -31,7 +32,8 @@ lint: setup
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'csrc/*.cpp' 'csrc/*.h' 'csrc/*.cu' 'csrc/*.cuh')
 
 bench: setup
-	$(BIN)/python -m pytest benchmarks --benchmark-enable --benchmark-only
+	mkdir -p $(dir $(BENCH_JSON))
+	$(BIN)/python -m pytest benchmarks --timeout=0 --benchmark-enable --benchmark-only --benchmark-quiet --benchmark-json=$(BENCH_JSON)
 
 gpu-check:
 	benchmarks/gpu_check.sh

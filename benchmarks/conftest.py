@@ -1,127 +1,70 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ours against its peers in one run, round by round in turn, and one table of ratios at the end."""
+"""The cases of `ophclip.bench` under pytest-benchmark, and their one table at the end.
+
+OPHCLIP_BENCH=smoke runs the smallest sizes, OPHCLIP_BENCH=large also the cases that take minutes each;
+OPHCLIP_BENCH_THREADS fixes the threads (all CPUs of the process without it).
+"""
 
 from __future__ import annotations
 
 import os
-import statistics
-import time
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 
-from ophclip.ops import native_status
+from ophclip.bench import Case, Result, Scale, Session, cases, machine_facts, measure, render
 
-THREADS = int(os.environ.get("OPHCLIP_BENCH_THREADS", "0")) or len(os.sched_getaffinity(0))
-SMOKE = os.environ.get("OPHCLIP_BENCH") == "smoke"  # the smallest sizes, one round: does it run at all?
+SCALE = cast(Scale, os.environ.get("OPHCLIP_BENCH", "full"))
+THREADS = int(os.environ.get("OPHCLIP_BENCH_THREADS", "0"))
+COMMAND = " ".join(["pytest", *sys.argv[1:]])
 
-_rows: list[Row] = []
-
-
-@dataclass
-class Row:
-    """A line of the table: our median, each peer's as a multiple of it, and the share of the floor."""
-
-    case: str
-    ours_s: float
-    ratios: dict[str, float]
-    of_floor: float | None
-    notes: dict[str, Any] = field(default_factory=dict)
+_results: list[Result] = []
+_facts: dict[str, Any] = {}
 
 
-class Comparison:
-    """Times ours and the peers in turn, so that a machine that drifts slows all of them alike."""
-
-    def __init__(self, benchmark: Any, case: str) -> None:
-        self._benchmark, self._case = benchmark, case
-
-    def run(
-        self,
-        ours: Callable[[], Any],
-        peers: dict[str, Callable[[], Any]],
-        *,
-        rounds: int,
-        floor_s: float | None = None,
-        **notes: Any,
-    ) -> Row:
-        """Time `rounds` rounds; `floor_s` is the least time that the arithmetic or the memory allows."""
-        times: dict[str, list[float]] = {name: [] for name in peers}
-
-        def time_peers() -> None:
-            for name, peer in peers.items():
-                start = time.perf_counter()
-                peer()
-                times[name].append(time.perf_counter() - start)
-
-        time_peers()  # warms up: allocations, compilation
-        times = {name: [] for name in peers}
-        self._benchmark.pedantic(ours, setup=time_peers, rounds=1 if SMOKE else rounds, warmup_rounds=1)
-        times = {name: taken[1:] or taken for name, taken in times.items()}  # the round that warmed ours up
-        ours_s = float(self._benchmark.stats.stats.median)
-        ratios = {name: statistics.median(taken) / ours_s for name, taken in times.items()}
-        row = Row(self._case, ours_s, ratios, floor_s / ours_s if floor_s else None, notes)
-        status = native_status()
-        self._benchmark.extra_info.update(
-            {"ratios": ratios, "of_floor": row.of_floor, "threads": THREADS, "isa": status.isa, **notes}
-        )
-        _rows.append(row)
-        return row
+def cases_named(*starts: str) -> list[Any]:
+    """The cases whose names start so, as parameters of a test."""
+    if SCALE not in ("smoke", "full", "large"):
+        raise pytest.UsageError(f"OPHCLIP_BENCH must be smoke, full or large, got {SCALE!r}")
+    return [pytest.param(case, id=case.name) for case in cases("cpu", SCALE) if case.name.startswith(starts)]
 
 
-@pytest.fixture(autouse=True)
-def fixed_threads() -> Iterator[None]:
+@pytest.fixture(scope="session")
+def session() -> Iterator[Session]:
     before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
-    yield
+    made = Session(threads=THREADS, is_smoke=SCALE == "smoke")
+    yield made
+    _facts.update(machine_facts(made, COMMAND))
     torch.set_num_threads(before)
 
 
 @pytest.fixture
-def compare(benchmark: Any, request: pytest.FixtureRequest) -> Comparison:
-    return Comparison(benchmark, request.node.name.removeprefix("test_"))
+def run_case(benchmark: Any, session: Session) -> Callable[[Case], Result]:
+    def loop(ours: Callable[[], Any], time_peers: Callable[[], None], rounds: int) -> list[float]:
+        benchmark.pedantic(ours, setup=time_peers, rounds=rounds)
+        return list(benchmark.stats.stats.data)
+
+    def run(case: Case) -> Result:
+        result = measure(case, session, None if benchmark.disabled else loop)
+        if result.ours_s is None:  # figures alone, measured in processes of their own
+            benchmark.pedantic(lambda: None, rounds=1)
+        benchmark.extra_info.update(result.as_dict())
+        _results.append(result)
+        return result
+
+    return run
 
 
-@pytest.fixture(scope="session")
-def matmul_flops() -> float:
-    """Flop a second of torch's own float32 matrix product here: what a floor is computed from."""
-    torch.set_num_threads(THREADS)
-    size = 512 if SMOKE else 2048
-    left, right = torch.randn(size, size), torch.randn(size, size)
-    taken = []
-    for _ in range(5):
-        start = time.perf_counter()
-        left @ right
-        taken.append(time.perf_counter() - start)
-    return 2 * size**3 / min(taken)
+def pytest_benchmark_update_json(config: pytest.Config, benchmarks: Any, output_json: dict[str, Any]) -> None:
+    output_json["ophclip"] = _facts
 
 
-@pytest.fixture(scope="session")
-def memory_bytes_per_s() -> float:
-    """Bytes a second that a sum over a large array reads."""
-    torch.set_num_threads(THREADS)
-    values = torch.ones((1 << 20) if SMOKE else (1 << 27))
-    taken = []
-    for _ in range(5):
-        start = time.perf_counter()
-        values.sum()
-        taken.append(time.perf_counter() - start)
-    return 4 * values.numel() / min(taken)
-
-
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if not _rows:
-        return
-    write = terminalreporter.write_line
-    status = native_status()
-    write("")
-    write(f"ophclip against its peers: {THREADS} threads, {status.isa}, torch {torch.__version__}")
-    write("Each peer's time as a multiple of ours: above 1, ours is faster.")
-    width = max(len(row.case) for row in _rows)
-    for row in _rows:
-        ratios = "  ".join(f"{name} {ratio:.2f}x" for name, ratio in row.ratios.items())
-        floor = f"  {100 * row.of_floor:.0f} % of the floor" if row.of_floor is not None else ""
-        notes = "".join(f"  {name} {value}" for name, value in row.notes.items())
-        write(f"{row.case:<{width}}  {1000 * row.ours_s:9.2f} ms  {ratios}{floor}{notes}")
+    if _results:
+        terminalreporter.write_line("")
+        for line in render(_results, _facts):
+            terminalreporter.write_line(line)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ours beside its peers: cases, peers, clocks and the table, for `ophclip bench` and `make bench` alike."""
 
-from ophclip.bench.case import Case, Contest, MissingPeerError, Target
+from ophclip.bench.case import Case, Contest, UnavailableError, Target
 from ophclip.bench.measure import measure
 from ophclip.bench.record import machine_facts
 from ophclip.bench.result import Ratio, Result, Verdict
@@ -12,7 +12,7 @@ from ophclip.bench.table import render
 __all__ = [
     "Case",
     "Contest",
-    "MissingPeerError",
+    "UnavailableError",
     "Ratio",
     "Result",
     "Scale",

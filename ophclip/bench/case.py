@@ -18,8 +18,8 @@ FASTEST = "fastest peer"
 OF_FLOOR = "% of floor"
 
 
-class MissingPeerError(Exception):
-    """A peer cannot run here; the message says why, and how to get it."""
+class UnavailableError(Exception):
+    """A peer, or a whole case, cannot run here; the message says why, and how to get it."""
 
 
 @dataclass(frozen=True)

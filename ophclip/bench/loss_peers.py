@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ophclip.bench.case import MissingPeerError, Runner
+from ophclip.bench.case import UnavailableError, Runner
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Problem = tuple[Tensor, Tensor, Tensor]  # a [B, D], b [B, D], scale []
@@ -78,7 +78,7 @@ def inf_cl(problem: Problem) -> Runner:
     """Inf-CL (arXiv 2410.17243): Triton kernels, one direction a call."""
     kernels = _imported("inf_cl", "pip install inf_cl")
     if problem[0].shape[1] % INF_CL_HEAD:
-        raise MissingPeerError(f"takes D in multiples of {INF_CL_HEAD}")
+        raise UnavailableError(f"takes D in multiples of {INF_CL_HEAD}")
 
     def loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
         # Its own `scale` argument needs a process group.
@@ -110,4 +110,4 @@ def _imported(name: str, hint: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingPeerError(f"not installed ({error.name}): {hint}") from error
+        raise UnavailableError(f"not installed ({error.name}): {hint}") from error

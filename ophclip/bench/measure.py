@@ -10,29 +10,35 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ophclip.bench.case import Case, Contest, MissingPeerError, Runner
+from ophclip.bench.case import Case, Contest, UnavailableError, Runner
 from ophclip.bench.result import Ratio, Result, half_range
 from ophclip.bench.session import Session
 
 LEAST_ROUNDS, MOST_ROUNDS = 5, 200
-FAR_BEHIND = 3.0  # a peer that slow beside the fastest one is timed in the first rounds only
+FAR_BEHIND, ITS_ROUNDS = 3.0, 2  # a peer that slow beside the fastest one is timed in the first rounds only
 
 Loop = Callable[[Runner, Callable[[], None], int], list[float]]
 
 
 def measure(case: Case, session: Session, loop: Loop | None = None) -> Result:
     """Run one case; `loop(ours, time_peers, rounds)` returns the seconds of ours in each round."""
-    contest = case.prepare(session)
     result = Result(case.name, case.section)
+    try:
+        _run(case.prepare(session), session, result, loop or _in_turn(session))
+    except UnavailableError as error:
+        result.skipped["all of it"] = str(error)
+    result.judge(case.targets)
+    return result
+
+
+def _run(contest: Contest, session: Session, result: Result, loop: Loop) -> None:
     if contest.ours is not None:
-        _compete(contest, contest.ours, session, result, loop or _in_turn(session))
+        _compete(contest, contest.ours, session, result, loop)
         result.floor_s = _floor_s(contest, session)
         if session.device.type == "cuda":
             result.figures |= _throughput(contest, result)
     if contest.figures is not None:
         result.figures |= contest.figures()
-    result.judge(case.targets)
-    return result
 
 
 def _in_turn(session: Session) -> Loop:
@@ -49,12 +55,12 @@ def _in_turn(session: Session) -> Loop:
 def _compete(contest: Contest, ours: Runner, session: Session, result: Result, loop: Loop) -> None:
     answer = ours()  # warms up
     peers = _ready_peers(contest, answer, result.skipped)
-    rounds, first_rounds_only = _plan(ours, peers, session, contest.rounds)
+    rounds, far_behind = _plan(ours, peers, session, contest.rounds)
     times: dict[str, list[float]] = {name: [] for name in peers}
 
     def time_peers() -> None:
         for name, peer in peers.items():
-            if name not in first_rounds_only or len(times[name]) < LEAST_ROUNDS:
+            if name not in far_behind or len(times[name]) < ITS_ROUNDS:
                 times[name].append(session.time_s(peer))
 
     taken = loop(ours, time_peers, rounds)
@@ -72,8 +78,8 @@ def _ready_peers(contest: Contest, answer: Tensor, skipped: dict[str, str]) -> d
                 warnings.simplefilter("ignore")  # a peer's compiler may be talkative
                 peer = build()
                 theirs = peer()
-        except MissingPeerError as missing:
-            skipped[name] = str(missing)
+        except UnavailableError as error:
+            skipped[name] = str(error)
             continue
         except Exception as error:  # whatever a peer raises, ours can still be timed
             skipped[name] = f"{type(error).__name__}: {_first_line(error)}"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ophclip.bench.case import MissingPeerError, Runner
+from ophclip.bench.case import UnavailableError, Runner
 from ophclip.bench.loss_peers import lean, step
 from ophclip.bench.session import Session
 from ophclip.errors import OphclipError
@@ -31,11 +31,11 @@ def in_fresh_process(task: dict[str, Any]) -> dict[str, float]:
     """Return "raw MiB" that the call added, "MiB beyond outputs", and "s" that it took.
 
     Raises:
-        MissingPeerError: this system does not tell peak memory.
+        UnavailableError: this system does not tell peak memory.
         OphclipError: the process failed.
     """
     if not CLEAR.exists():
-        raise MissingPeerError("peak memory needs Linux")
+        raise UnavailableError("peak memory needs Linux")
     command = [sys.executable, "-m", "ophclip.bench.memory", json.dumps(task)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:

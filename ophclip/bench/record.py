@@ -37,6 +37,7 @@ def machine_facts(session: Session, command: str) -> dict[str, Any]:
         "command": command,
         "device": session.device.type,
         "threads": session.threads,
+        "ceilings": session.ceilings(),
         "isa": status.isa,
         "native": status.cuda if on_gpu else status.available,
         "native_reason": status.cuda_reason if on_gpu else status.reason,

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ophclip.bench.case import Case, Contest, Runner, Target
+from ophclip.bench.case import Case, Contest, Runner, Target, UnavailableError
 from ophclip.bench.memory import in_fresh_process
 from ophclip.bench.search_peers import cuvs_search, faiss_search, flashlib_search, torch_search
 from ophclip.bench.session import Session
@@ -18,6 +18,7 @@ from ophclip.ops import PackedBase, pack, topk
 from ophclip.ops.pack import PackPrecision
 
 BYTES = {"fp32": 4, "bf16": 2, "int8": 1}  # of one element of the base, as it is scanned
+COPIES = 3  # of the base on a GPU: the rows, those of cuVS, and room for what torch multiplies
 GROWTH = "MiB that memory grows with N"
 
 
@@ -49,6 +50,7 @@ def device_search_case(
     """bfloat16 queries and rows where they lie."""
 
     def prepare(session: Session) -> Contest:
+        _check_device_memory(session, COPIES * BYTES["bf16"] * num_rows * dim)
         base = _base(session, num_rows, dim, torch.bfloat16)
         queries = session.unit_rows(num_queries, dim, 1, torch.bfloat16)
         peers: dict[str, Callable[[], Runner]] = {"torch": lambda: torch_search(base, queries, k)}
@@ -96,6 +98,13 @@ def _contest(
         bytes_read=BYTES[precision] * elements,
         tolerance=tolerance,
     )
+
+
+def _check_device_memory(session: Session, needed: int) -> None:
+    if session.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(session.device)
+        if free < needed:
+            raise UnavailableError(f"needs {needed >> 30} GiB of free device memory, there are {free >> 30}")
 
 
 def _base(session: Session, num_rows: int, dim: int, dtype: torch.dtype) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ophclip.bench.case import MissingPeerError, Runner
+from ophclip.bench.case import UnavailableError, Runner
 from ophclip.bench.session import Session
 
 FAISS_HINT = "not installed: pip install 'ophclip[faiss]'"
@@ -20,7 +20,7 @@ def faiss_search(session: Session, base: Tensor, queries: Tensor, k: int, *, wit
     try:
         import faiss
     except ImportError as error:
-        raise MissingPeerError(FAISS_HINT) from error
+        raise UnavailableError(FAISS_HINT) from error
 
     def index_of_base() -> Any:
         index = faiss.IndexFlatIP(base.shape[1])
@@ -56,7 +56,7 @@ def cuvs_search(session: Session, base: Tensor, queries: Tensor, k: int) -> Runn
     try:
         from cuvs.neighbors import brute_force
     except ImportError as error:
-        raise MissingPeerError("not installed: pip install cuvs-cu13") from error
+        raise UnavailableError("not installed: pip install cuvs-cu13") from error
 
     def index_of_base() -> Any:
         return brute_force.build(base.half(), metric="inner_product")
@@ -71,7 +71,7 @@ def flashlib_search(base: Tensor, queries: Tensor, k: int) -> Runner:
     try:
         from flashlib import flash_knn
     except ImportError as error:
-        raise MissingPeerError("not installed: pip install flashlib") from error
+        raise UnavailableError("not installed: pip install flashlib") from error
 
     def run() -> Tensor:
         squared_distances = flash_knn(queries[None], base[None], k)[0][0]

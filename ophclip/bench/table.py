@@ -9,10 +9,10 @@ from typing import Any
 from ophclip.bench.result import Result, Verdict
 
 LEGEND = (
-    "ours: median of the rounds, and half their interquartile range. A peer's column is its time as a multiple",
-    "of ours, the median of the rounds' ratios: above 1, ours is faster. floor: the arithmetic at the speed of",
-    "torch's own matrix product (int8: 4 times that of fp32), or reading the base once at the speed of a large",
-    "sum (on a GPU: of a copy), whichever takes longer.",
+    "ours: median of the rounds, and half their interquartile range. A peer's column is its time as a",
+    "multiple of ours, the median of the rounds' ratios: above 1, ours is faster. floor: the arithmetic at",
+    "the speed of torch's own matrix product (int8: 4 times that of fp32), or reading the base once at the",
+    "speed of a large sum (on a GPU: of a copy), whichever takes longer.",
 )
 
 
@@ -31,8 +31,11 @@ def _title(facts: dict[str, Any]) -> str:
     where = (
         facts["gpu"] or f"{facts['threads']} threads, {facts['cpu']}, {facts['isa'] or 'no native kernels'}"
     )
+    ceilings = ", ".join(f"{value:.3g} {name}" for name, value in facts["ceilings"].items())
     switches = "".join(f", {name}={value}" for name, value in facts["switches"].items())
-    return f"ophclip {facts['ophclip']} beside its peers: {where}, torch {facts['torch']}{switches}"
+    return (
+        f"ophclip {facts['ophclip']} beside its peers: {where}, torch {facts['torch']}{switches}; {ceilings}"
+    )
 
 
 def _sections(results: Iterable[Result]) -> dict[str, list[Result]]:
