@@ -1,14 +1,65 @@
 #!/usr/bin/env bash
-# Builds and checks the CUDA kernels on a machine with a GPU and no network.
-# Needs torch, nvcc, cmake, ninja, pybind11, setuptools, pytest and hypothesis for $PYTHON.
-set -euo pipefail
-cd "$(dirname "$0")/.."
-PYTHON=${PYTHON:-python3}
+# SPDX-License-Identifier: Apache-2.0
+# Builds, checks and times the CUDA kernels on a machine with a GPU and no network, within ten minutes. Needs
+# torch, nvcc, cmake, ninja, pybind11 and setuptools for $PYTHON; what else is missing lies as wheels in wheels/.
+# The last thing printed is the table; benchmarks/records/<date>-<gpu>.json keeps every figure.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+export PYTHON=${PYTHON:-python3}
+DEADLINE=${OPHCLIP_GPU_CHECK_S:-580}
+LOGS=$(mktemp -d)
+export LOGS STAGES=$LOGS/stages.tsv
+. benchmarks/stages.sh
+trap 'rm -rf "$LOGS"' EXIT
 
-nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
-OPHCLIP_CUDA=ON "$PYTHON" setup.py --quiet build_ext --inplace
-export OPHCLIP_REQUIRE_NATIVE=1 OPHCLIP_REQUIRE_GPU=1 PYTHONPATH=$PWD
-"$PYTHON" -m pytest -m gpu tests/ops tests/cuda
-if command -v compute-sanitizer >/dev/null; then
-  compute-sanitizer --error-exitcode 1 "$PYTHON" -m pytest -q -m gpu -k "small" tests/cuda
+if ! nvidia-smi >"$LOGS/nvidia-smi" 2>&1; then
+  echo "error: no GPU was found: nvidia-smi says: $(tail -n 1 "$LOGS/nvidia-smi")" >&2
+  echo "run this on a machine with an NVIDIA GPU and its driver" >&2
+  exit 1
 fi
+
+versions() {
+  nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader &&
+    nvcc --version | tail -n 2 &&
+    "$PYTHON" -c 'import sys, torch; print(sys.version); print("torch", torch.__version__, torch.cuda.get_device_name())'
+}
+
+install_wheels() {
+  "$PYTHON" -m pip install --quiet --no-index --no-deps --find-links wheels --target "$LOGS/site" wheels/*.whl
+}
+
+gpu_tests() {
+  local options=()
+  "$PYTHON" -c 'import pytest_benchmark' 2>/dev/null || options=(-o "addopts=-ra --strict-markers")
+  "$PYTHON" -m pytest "${options[@]}" -m gpu tests/ops tests/cuda
+}
+
+# A path of the kernels that this GPU or this build does not have is no failure.
+bench_path() { # PATH
+  local code=0
+  OPHCLIP_CUDA_PATH=$1 "$PYTHON" -m ophclip.cli.main bench --device cuda --large --json \
+    >"$LOGS/$1.json" 2>"$LOGS/$1.err" || code=$?
+  tail -n 5 "$LOGS/$1.err"
+  if ((code)) && grep -q OPHCLIP_CUDA_PATH "$LOGS/$1.err"; then return 77; fi
+  return "$code"
+}
+
+sanitize() { # TOOL
+  command -v compute-sanitizer >/dev/null || return 77
+  compute-sanitizer --tool "$1" --error-exitcode 1 "$PYTHON" benchmarks/gpu_small.py
+}
+export -f versions install_wheels gpu_tests bench_path sanitize
+
+stage versions 30 bash -c versions
+if compgen -G 'wheels/*.whl' >/dev/null; then stage wheels 60 bash -c install_wheels; fi
+export PYTHONPATH=$PWD:$LOGS/site
+stage build 170 env OPHCLIP_CUDA=ON "$PYTHON" setup.py --quiet build_ext --inplace
+export OPHCLIP_REQUIRE_NATIVE=1 OPHCLIP_REQUIRE_GPU=1
+stage tests 120 bash -c gpu_tests
+stage memcheck 60 bash -c 'sanitize memcheck'
+stage "bench portable" 130 bash -c 'bench_path portable'
+stage "bench hopper" 130 bash -c 'bench_path hopper'
+if ((DEADLINE - SECONDS > 20)); then stage racecheck 60 bash -c 'sanitize racecheck'; fi
+
+"$PYTHON" benchmarks/gpu_record.py --stages "$STAGES" --to benchmarks/records --seconds "$SECONDS" "$LOGS"/*.json || FAILED=1
+exit "$FAILED"

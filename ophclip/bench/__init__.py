@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ours beside its peers: cases, peers, clocks and the table, for `ophclip bench` and `make bench` alike."""
 
-from ophclip.bench.case import Case, Contest, UnavailableError, Target
+from ophclip.bench.case import Case, Contest, Target, UnavailableError
 from ophclip.bench.measure import measure
 from ophclip.bench.record import machine_facts
 from ophclip.bench.result import Ratio, Result, Verdict
@@ -12,12 +12,12 @@ from ophclip.bench.table import render
 __all__ = [
     "Case",
     "Contest",
-    "UnavailableError",
     "Ratio",
     "Result",
     "Scale",
     "Session",
     "Target",
+    "UnavailableError",
     "Verdict",
     "cases",
     "machine_facts",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ophclip.bench.case import UnavailableError, Runner
+from ophclip.bench.case import Runner, UnavailableError
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Problem = tuple[Tensor, Tensor, Tensor]  # a [B, D], b [B, D], scale []

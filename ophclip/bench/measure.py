@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ophclip.bench.case import Case, Contest, UnavailableError, Runner
+from ophclip.bench.case import Case, Contest, Runner, UnavailableError
 from ophclip.bench.result import Ratio, Result, half_range
 from ophclip.bench.session import Session
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ophclip.bench.case import UnavailableError, Runner
+from ophclip.bench.case import Runner, UnavailableError
 from ophclip.bench.loss_peers import lean, step
 from ophclip.bench.session import Session
 from ophclip.errors import OphclipError

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ophclip.bench.case import UnavailableError, Runner
+from ophclip.bench.case import Runner, UnavailableError
 from ophclip.bench.session import Session
 
 FAISS_HINT = "not installed: pip install 'ophclip[faiss]'"

@@ -33,7 +33,7 @@ class Session:
         self.threads = threads or available_threads()
         self.is_smoke = is_smoke
         self.seconds = seconds  # of rounds a case, beside its warm-up
-        self._shared: dict[Any, Any] = {}
+        self._shared: dict[Hashable, Any] = {}
         torch.set_num_threads(self.threads)
 
     def shared(self, key: Hashable, make: Callable[[], Made]) -> Made:
@@ -45,9 +45,13 @@ class Session:
 
     def ceilings(self) -> dict[str, float]:
         """What was measured so far of the machine's best: "fp32 TFLOP/s", "bf16 TFLOP/s" and "GB/s"."""
-        names = {("rate", "fp32"): ("fp32 TFLOP/s", 1e12), ("rate", "bf16"): ("bf16 TFLOP/s", 1e12)}
-        names["bytes_per_s"] = ("GB/s", 1e9)
-        return {name: self._shared[key] / unit for key, (name, unit) in names.items() if key in self._shared}
+        units: dict[Hashable, tuple[str, float]] = {
+            ("rate", "fp32"): ("fp32 TFLOP/s", 1e12),
+            ("rate", "bf16"): ("bf16 TFLOP/s", 1e12),
+            "bytes_per_s": ("GB/s", 1e9),
+        }
+        found = {name: (self._shared.get(key), unit) for key, (name, unit) in units.items()}
+        return {name: value / unit for name, (value, unit) in found.items() if value is not None}
 
     def unit_rows(self, num_rows: int, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Random rows of length 1, `[N, D]` on the device."""
