@@ -16,7 +16,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_help_lists_every_command() -> None:
     done = run("--help")
     assert done.returncode == 0
-    for command in ("demo", "corpus", "cache", "pretrain", "evaluate", "search", "doctor"):
+    for command in ("demo", "corpus", "cache", "pretrain", "evaluate", "search", "bench", "doctor"):
         assert command in done.stdout
 
 
