@@ -8,6 +8,7 @@ OPHCLIP_BENCH_THREADS fixes the threads (all CPUs of the process without it).
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -19,7 +20,7 @@ from ophclip.bench import Case, Result, Scale, Session, cases, machine_facts, me
 
 SCALE = cast(Scale, os.environ.get("OPHCLIP_BENCH", "full"))
 THREADS = int(os.environ.get("OPHCLIP_BENCH_THREADS", "0"))
-COMMAND = " ".join(["pytest", *sys.argv[1:]])
+COMMAND = shlex.join(["pytest", *sys.argv[1:]])
 
 _results: list[Result] = []
 _facts: dict[str, Any] = {}

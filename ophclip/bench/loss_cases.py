@@ -87,9 +87,7 @@ def huge_loss_case(size: int, dim: int) -> Case:
     return Case(f"loss fp32 B={size} D={dim} alone", "loss fp32, large", prepare)
 
 
-def hierarchy_case(
-    sizes: Sequence[int], dim: int, targets: Sequence[Target] = (), *, with_compiled: bool = True
-) -> Case:
+def hierarchy_case(sizes: Sequence[int], dim: int, *, with_compiled: bool = True) -> Case:
     """Levels of clips, videos and retrieval in one call, beside a lean loss for each of them."""
 
     def prepare(session: Session) -> Contest:
@@ -102,7 +100,7 @@ def hierarchy_case(
         return Contest(ours=_hierarchy(problems), peers=peers, flops=flops, tolerance=TOLERANCE["fp32"])
 
     name = f"{len(sizes)} levels fp32 B={','.join(map(str, sizes))} D={dim}"
-    return Case(name, "hierarchical loss", prepare, tuple(targets))
+    return Case(name, "hierarchical loss", prepare)
 
 
 def _hierarchy(problems: Sequence[Problem]) -> Runner:

@@ -27,6 +27,7 @@ def measure(case: Case, session: Session, loop: Loop | None = None) -> Result:
         _run(case.prepare(session), session, result, loop or _in_turn(session))
     except UnavailableError as error:
         result.skipped["all of it"] = str(error)
+    session.tidy()
     result.judge(case.targets)
     return result
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Callable, Hashable
@@ -27,12 +28,13 @@ class Session:
     """Shares big arrays between cases and measures the machine's ceilings when first asked."""
 
     def __init__(
-        self, *, device: str = "cpu", threads: int = 0, is_smoke: bool = False, seconds: float = 4.0
+        self, *, device: str = "cpu", threads: int = 0, is_smoke: bool = False, seconds: float | None = None
     ) -> None:
         self.device = torch.device(device)
         self.threads = threads or available_threads()
         self.is_smoke = is_smoke
-        self.seconds = seconds  # of rounds a case, beside its warm-up
+        default_s = 1.5 if self.device.type == "cuda" else 4.0
+        self.seconds = default_s if seconds is None else seconds  # of rounds a case, beside its warm-up
         self._shared: dict[Hashable, Any] = {}
         torch.set_num_threads(self.threads)
 
@@ -52,6 +54,12 @@ class Session:
         }
         found = {name: (self._shared.get(key), unit) for key, (name, unit) in units.items()}
         return {name: value / unit for name, (value, unit) in found.items() if value is not None}
+
+    def tidy(self) -> None:
+        """Give what finished cases held back to the device, for peers that do not allocate through torch."""
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def unit_rows(self, num_rows: int, dim: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """Random rows of length 1, `[N, D]` on the device."""

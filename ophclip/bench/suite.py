@@ -53,7 +53,7 @@ def _on_host(scale: Scale) -> Iterator[Case]:
     yield large_loss_case(16384, 512, lean_and_memory)
     if scale == "large":
         yield huge_loss_case(65536, 512)
-    yield hierarchy_case(LEVELS, 512, [Target("lean compiled", least=1.0)])
+    yield hierarchy_case(LEVELS, 512)
     for precision in ("fp32", "bf16", "int8"):
         for num_queries, num_rows, dim, k in SEARCHES:
             targets = _search_targets(precision, num_queries, k)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def _measure(chosen: list[Case], session: Session, results: list[Result]) -> Non
 def _show(results: list[Result], session: Session, as_json: bool, is_whole: bool) -> None:
     from ophclip.bench import machine_facts, render
 
-    facts: dict[str, Any] = machine_facts(session, f"ophclip {' '.join(sys.argv[1:])}")
+    facts: dict[str, Any] = machine_facts(session, shlex.join(["ophclip", *sys.argv[1:]]))
     if as_json:
         measured = [result.as_dict() for result in results]
         console.emit_json({**facts, "is_whole": is_whole, "results": measured})
