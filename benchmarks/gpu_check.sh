@@ -40,7 +40,7 @@ bench_path() { # PATH
   OPHCLIP_CUDA_PATH=$1 "$PYTHON" -m ophclip.cli.main bench --device cuda --large --json \
     >"$LOGS/$1.json" 2>"$LOGS/$1.err" || code=$?
   tail -n 5 "$LOGS/$1.err"
-  if ((code)) && grep -q OPHCLIP_CUDA_PATH "$LOGS/$1.err"; then return 77; fi
+  if ((code)) && grep -q '"error": ".*OPHCLIP_CUDA_PATH' "$LOGS/$1.json"; then return 77; fi
   return "$code"
 }
 

@@ -2,7 +2,7 @@
 """Ours beside its peers: cases, peers, clocks and the table, for `ophclip bench` and `make bench` alike."""
 
 from ophclip.bench.case import Case, Contest, Target, UnavailableError
-from ophclip.bench.measure import measure
+from ophclip.bench.measure import attempt, measure
 from ophclip.bench.record import machine_facts
 from ophclip.bench.result import Ratio, Result, Verdict
 from ophclip.bench.session import Session
@@ -19,6 +19,7 @@ __all__ = [
     "Target",
     "UnavailableError",
     "Verdict",
+    "attempt",
     "cases",
     "machine_facts",
     "measure",

@@ -32,6 +32,17 @@ def measure(case: Case, session: Session, loop: Loop | None = None) -> Result:
     return result
 
 
+def attempt(case: Case, session: Session) -> Result:
+    """`measure`, but a failure of ours is a result too: the cases after it are still run."""
+    try:
+        return measure(case, session)
+    except Exception as error:
+        failed = Result(case.name, case.section, error=_described(error))
+        failed.judge(case.targets)
+        session.tidy()
+        return failed
+
+
 def _run(contest: Contest, session: Session, result: Result, loop: Loop) -> None:
     if contest.ours is not None:
         _compete(contest, contest.ours, session, result, loop)
@@ -83,7 +94,7 @@ def _ready_peers(contest: Contest, answer: Tensor, skipped: dict[str, str]) -> d
             skipped[name] = str(error)
             continue
         except Exception as error:  # whatever a peer raises, ours can still be timed
-            skipped[name] = f"{type(error).__name__}: {_first_line(error)}"
+            skipped[name] = _described(error)
             continue
         difference = _difference(answer, theirs)
         if difference <= contest.tolerance:
@@ -114,8 +125,9 @@ def _difference(ours: Tensor, theirs: Tensor) -> float:
     return float((mine - other).abs().max() / mine.abs().max().clamp_min(1e-30))
 
 
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+def _described(error: Exception) -> str:
+    lines = (line.strip() for line in str(error).splitlines() if line.strip())
+    return f"{type(error).__name__}: {next(lines, 'no message')}"
 
 
 def _floor_s(contest: Contest, session: Session) -> float | None:

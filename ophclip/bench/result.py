@@ -48,6 +48,7 @@ class Result:
     figures: dict[str, float] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     verdicts: list[Verdict] = field(default_factory=list)
+    error: str | None = None  # why ours failed, where it did
 
     @property
     def percent_of_floor(self) -> float | None:

@@ -23,8 +23,9 @@ def render(results: Sequence[Result], facts: dict[str, Any]) -> list[str]:
         peers = list(dict.fromkeys(name for result in members for name in result.ratios))
         head = [section, "ours ms", "+-", *peers, "floor ms", "% of floor", "target: figure"]
         lines += ["", *_aligned([head, *(_row(result, peers) for result in members)])]
-    skipped = _skipped(results)
-    return [*lines, "", *skipped, *([""] if skipped else []), _summary(results)]
+    failed = [f"FAILED: {result.case}: {result.error}" for result in results if result.error]
+    absences = [*_skipped(results), *failed]
+    return [*lines, "", *absences, *([""] if absences else []), _summary(results)]
 
 
 def _title(facts: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import click
 
 from ophclip import console
 from ophclip.cli.options import json_option, quiet_option, resolve_device
-from ophclip.errors import UsageError
+from ophclip.errors import EXIT_OK, EXIT_PARTIAL, UsageError
 
 if TYPE_CHECKING:
     from ophclip.bench import Case, Result, Scale, Session
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @quiet_option
 def bench(
     only: str, is_listing: bool, smoke: bool, large: bool, threads: int, device: str, as_json: bool
-) -> None:
+) -> int:
     """Time the kernels beside what one would otherwise write or install, on this machine."""
     if smoke and large:
         raise UsageError("--smoke and --large exclude one another", remedy="pass one of them")
@@ -46,15 +46,16 @@ def bench(
     chosen = _chosen(device, "smoke" if smoke else "large" if large else "full", only)
     if is_listing:
         _list(chosen, as_json)
-        return
+        return EXIT_OK
     session = Session(device=device, threads=threads, is_smoke=smoke)
     results: list[Result] = []
     is_whole = False
     try:
         _measure(chosen, session, results)
         is_whole = True
-    finally:  # what was measured before Ctrl-C, or before a case failed, is shown too
+    finally:  # what was measured before Ctrl-C is shown too
         _show(results, session, as_json, is_whole)
+    return EXIT_PARTIAL if any(result.error for result in results) else EXIT_OK
 
 
 def _chosen(device: str, scale: Scale, only: str) -> list[Case]:
@@ -77,12 +78,12 @@ def _list(chosen: list[Case], as_json: bool) -> None:
 
 
 def _measure(chosen: list[Case], session: Session, results: list[Result]) -> None:
-    from ophclip.bench import measure
+    from ophclip.bench import attempt
 
     with console.progress("bench", len(chosen), "cases") as progress:
         for case in chosen:
             progress.note(case.name)
-            results.append(measure(case, session))
+            results.append(attempt(case, session))
             progress.advance()
 
 

@@ -12,7 +12,7 @@ import torch
 
 import ophclip.bench
 from ophclip import console
-from ophclip.bench import Case, Result, Session, cases
+from ophclip.bench import Case, Contest, Result, Session, cases
 from ophclip.cli.main import main
 
 
@@ -76,13 +76,13 @@ def stopped_at_the_second_case(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C comes while the second case runs."""
     measured: list[str] = []
 
-    def measure(case: Case, session: Session) -> Result:
+    def attempt(case: Case, session: Session) -> Result:
         if measured:
             raise KeyboardInterrupt
         measured.append(case.name)
         return Result(case.name, case.section, ours_s=0.25)
 
-    monkeypatch.setattr(ophclip.bench, "measure", measure)
+    monkeypatch.setattr(ophclip.bench, "attempt", attempt)
 
 
 @pytest.mark.usefixtures("stopped_at_the_second_case")
@@ -100,3 +100,17 @@ def test_json_says_that_the_run_was_cut_short(capsys: pytest.CaptureFixture[str]
     found = json.loads(capsys.readouterr().out)
     assert found["is_whole"] is False
     assert [result["case"] for result in found["results"]] == ["loss fp32 B=64 D=32"]
+
+
+def test_a_case_that_fails_is_listed_the_others_are_measured_and_the_exit_is_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(session: Session) -> Contest:
+        raise ValueError("OPHCLIP_CUDA_PATH must be portable, got 'hopper'")
+
+    sound = next(case for case in cases("cpu", "smoke") if "int8" in case.name)
+    monkeypatch.setattr(ophclip.bench, "cases", lambda *_: [Case("bad", "section", broken), sound])
+    assert bench("--smoke", "--threads", "1") == 3
+    out = capsys.readouterr().out
+    assert "FAILED: bad: ValueError: OPHCLIP_CUDA_PATH must be portable, got 'hopper'" in out
+    assert " ".join([sound.name, "0."]) in " ".join(out.split())
