@@ -48,7 +48,7 @@ def _run(contest: Contest, session: Session, result: Result, loop: Loop) -> None
         _compete(contest, contest.ours, session, result, loop)
         result.floor_s = _floor_s(contest, session)
         if session.device.type == "cuda":
-            result.figures |= _throughput(contest, result)
+            result.figures |= _throughput(contest, result) | _device_memory(contest.ours)
     if contest.figures is not None:
         result.figures |= contest.figures()
 
@@ -142,3 +142,10 @@ def _throughput(contest: Contest, result: Result) -> dict[str, float]:
     if contest.bytes_read:
         figures["GB/s"] = contest.bytes_read / result.ours_s / 1e9
     return figures
+
+
+def _device_memory(run: Runner) -> dict[str, float]:
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    run()
+    return {"MiB beyond inputs": (torch.cuda.max_memory_allocated() - before) / (1 << 20)}
