@@ -146,6 +146,6 @@ def _throughput(contest: Contest, result: Result) -> dict[str, float]:
 
 def _device_memory(run: Runner) -> dict[str, float]:
     torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
+    before = torch.cuda.memory_allocated()  # with the gradients of the last round, which this one replaces
     run()
-    return {"MiB beyond inputs": (torch.cuda.max_memory_allocated() - before) / (1 << 20)}
+    return {"MiB beyond inputs and outputs": (torch.cuda.max_memory_allocated() - before) / (1 << 20)}
