@@ -58,6 +58,12 @@ class Contest:
     tolerance: float = 1e-3  # of the largest value, between ours and a peer
     figures: Callable[[], dict[str, float]] | None = None
 
+    def floor_s(self, rate: Callable[[str], float], bytes_per_s: Callable[[], float]) -> float | None:
+        """Return the least time, given flop a second of a precision and bytes a second; None without work."""
+        arithmetic = self.flops / rate(self.rate) if self.flops else 0.0
+        memory = self.bytes_read / bytes_per_s() if self.bytes_read else 0.0
+        return max(arithmetic, memory) or None
+
 
 @dataclass(frozen=True)
 class Case:

@@ -45,8 +45,12 @@ def attempt(case: Case, session: Session) -> Result:
 
 def _run(contest: Contest, session: Session, result: Result, loop: Loop) -> None:
     if contest.ours is not None:
+        before = contest.floor_s(session.rate, session.bytes_per_s)
         _compete(contest, contest.ours, session, result, loop)
-        result.floor_s = _floor_s(contest, session)
+        after = contest.floor_s(
+            session.rate, session.bytes_per_s
+        )  # of a machine that others slow, the better
+        result.floor_s = min(before, after) if before and after else None
         if session.device.type == "cuda":
             result.figures |= _throughput(contest, result) | _device_memory(contest.ours)
     if contest.figures is not None:
@@ -128,12 +132,6 @@ def _difference(ours: Tensor, theirs: Tensor) -> float:
 def _described(error: Exception) -> str:
     lines = (line.strip() for line in str(error).splitlines() if line.strip())
     return f"{type(error).__name__}: {next(lines, 'no message')}"
-
-
-def _floor_s(contest: Contest, session: Session) -> float | None:
-    arithmetic = contest.flops / session.rate(contest.rate) if contest.flops else 0.0
-    memory = contest.bytes_read / session.bytes_per_s() if contest.bytes_read else 0.0
-    return max(arithmetic, memory) or None
 
 
 def _throughput(contest: Contest, result: Result) -> dict[str, float]:

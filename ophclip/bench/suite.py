@@ -58,6 +58,7 @@ def _on_host(scale: Scale) -> Iterator[Case]:
         for num_queries, num_rows, dim, k in SEARCHES:
             targets = _search_targets(precision, num_queries, k)
             yield packed_search_case(precision, num_queries, num_rows, dim, k, targets)
+    for precision in ("fp32", "bf16", "int8"):
         yield search_memory_case(precision, (40_000, 160_000), 256)
 
 

@@ -71,6 +71,7 @@ def _figures(result: Result) -> list[str]:
 
 
 def _number(value: float) -> str:
+    value = round(value, 2) + 0.0  # no minus before a zero
     return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 100 else f"{value:.0f}"
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ophclip.bench import Scale, Session, cases, measure, search_peers
+from ophclip.bench.loss_cases import BEYOND, RAW, huge_loss_case
 from ophclip.bench.loss_peers import Problem, compiled_step, lean, step, two_matmuls
 from ophclip.ops import reference
 
@@ -90,6 +91,13 @@ def test_cases_of_a_gpu_prepare_and_agree_on_the_host_too(case) -> None:  # type
     result = measure(case, Session(threads=1, is_smoke=True))
     assert result.skipped == {}
     assert {"lean", "two matmuls"} <= set(result.ratios) or set(result.ratios) == {"torch"}
+
+
+def test_a_batch_that_only_ours_can_hold_is_timed_in_a_process_of_its_own() -> None:
+    result = measure(huge_loss_case(256, 32), Session(threads=1))
+    assert result.ours_s is None
+    assert result.figures["s"] > 0
+    assert set(result.figures) == {"s", RAW, BEYOND}
 
 
 @pytest.mark.gpu

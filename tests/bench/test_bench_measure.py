@@ -116,17 +116,26 @@ def test_a_case_that_cannot_run_here_is_named_and_leaves_its_targets_open() -> N
 
 
 def test_the_floor_is_the_longer_of_arithmetic_and_memory() -> None:
-    session = Session(threads=1, is_smoke=True)
-    flops, num_bytes = session.rate("fp32"), session.bytes_per_s()  # one second each
+    rates = {"fp32": 10.0, "int8": 40.0}
 
-    def floor(work: float, read: float, rate: str = "fp32") -> float | None:
-        contest = Contest(ours=answering(ANSWER), flops=work, bytes_read=read, rate=rate)
-        return measure(Case("case", "section", lambda session: contest), session).floor_s
+    def floor(flops: float, bytes_read: float, rate: str = "fp32") -> float | None:
+        contest = Contest(flops=flops, bytes_read=bytes_read, rate=rate)
+        return contest.floor_s(rates.__getitem__, lambda: 2.0)
 
-    assert floor(3 * flops, num_bytes) == pytest.approx(3)
-    assert floor(flops, 2 * num_bytes) == pytest.approx(2)
-    assert floor(flops, 0, "int8") == pytest.approx(0.25)
+    assert floor(30, 2) == 3
+    assert floor(30, 8) == 4
+    assert floor(30, 0, "int8") == 0.75
     assert floor(0, 0) is None
+
+
+def test_ceilings_are_the_best_that_was_measured_and_int8_is_four_times_fp32() -> None:
+    session = Session(threads=1, is_smoke=True)
+    measured = [session.rate("fp32") for _ in range(3)]
+    assert session.rate("int8") > 0
+    assert session.ceilings()["fp32 TFLOP/s"] * 1e12 >= max(measured)
+    assert set(session.ceilings()) == {"fp32 TFLOP/s"}
+    result = measure(Case("case", "s", lambda _: Contest(answering(ANSWER), bytes_read=1)), session)
+    assert result.floor_s == pytest.approx(1 / (session.ceilings()["GB/s"] * 1e9))
 
 
 def test_targets_are_judged_by_the_figures_they_name() -> None:
