@@ -47,9 +47,7 @@ def _run(contest: Contest, session: Session, result: Result, loop: Loop) -> None
     if contest.ours is not None:
         before = contest.floor_s(session.rate, session.bytes_per_s)
         _compete(contest, contest.ours, session, result, loop)
-        after = contest.floor_s(
-            session.rate, session.bytes_per_s
-        )  # of a machine that others slow, the better
+        after = contest.floor_s(session.rate, session.bytes_per_s)  # others may have slowed either
         result.floor_s = min(before, after) if before and after else None
         if session.device.type == "cuda":
             result.figures |= _throughput(contest, result) | _device_memory(contest.ours)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One run of the benchmarks: its device, its fixed threads, its clock, and what the machine can do at best."""
+"""One run of the benchmarks: its device, its fixed threads, its clock, what the machine can do at best."""
 
 from __future__ import annotations
 

@@ -42,9 +42,9 @@ def test_make_bench_prints_every_case_and_writes_what_compare_reads(tmp_path: Pa
 
 
 def test_ophclip_bench_needs_no_benchmarks_folder(tmp_path: Path) -> None:
-    arguments = ["bench", "--smoke", "--only", "top-k", "--threads", 1, "--json", "--quiet"]
+    arguments = ["bench", "--smoke", "--only", "top-k int8", "--threads", 1, "--json", "--quiet"]
     found = json.loads(run("-m", "ophclip.cli.main", *arguments, cwd=tmp_path))
-    names = [case.name for case in cases("cpu", "smoke") if "top-k" in case.name]
+    names = [case.name for case in cases("cpu", "smoke") if "top-k int8" in case.name]
     assert [result["case"] for result in found["results"]] == names
     assert found["is_whole"] is True
     assert found["threads"] == 1
