@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 def bench(
     only: str, is_listing: bool, smoke: bool, large: bool, threads: int, device: str, as_json: bool
 ) -> int:
-    """Time the kernels beside what one would otherwise write or install, on this machine."""
+    """Time the kernels beside what one would otherwise write or install, on this machine.
+
+    Takes some ten minutes; --list names the cases and --only picks some. Ctrl-C shows what was measured.
+    """
     if smoke and large:
         raise UsageError("--smoke and --large exclude one another", remedy="pass one of them")
     from ophclip.bench import Session

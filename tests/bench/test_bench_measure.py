@@ -70,7 +70,7 @@ def test_a_peer_far_behind_the_fastest_is_timed_in_the_first_rounds_only() -> No
     calls: list[str] = []
 
     def slow() -> Tensor:
-        time.sleep(0.02)
+        time.sleep(0.2)
         return answering(ANSWER, calls, "slow")()
 
     peers = {"quick": lambda: answering(ANSWER, calls, "quick"), "slow": lambda: slow}
