@@ -20,7 +20,7 @@ class Bounded final : public Contrast {
 
  protected:
   void add(const Block& block) override {
-    const int64_t groups = ceil_div(block.columns, kGroup),
+    const int64_t groups = ceil_div(block.columns, group_columns(block.columns)),
                   strips = ceil_div(block.rows, strip_rows(block.rows));
     std::vector<double> by_group(groups * block.rows);
     std::vector<float> by_strip(symmetric_ ? strips * block.columns : 0, 0.0f);

@@ -15,6 +15,13 @@ constexpr int64_t kRowsPerTask = 32;
 // An odd number of panels: rows whose distance is a multiple of 4 KiB would share their places in the caches.
 int64_t stride_of(int64_t columns) { return (panels_of(columns) | 1) * kPanel; }
 
+// The pieces of rows that a strip packs lie pages apart, where the processor does not look ahead by itself.
+constexpr int64_t kRowsAhead = 4, kDepthAhead = 12;
+
+void fetch(const float* x, int64_t count) {
+  for (int64_t j = 0; j < count; j += 64 / sizeof(float)) __builtin_prefetch(x + j);
+}
+
 // Calls each(row, total) for all rows, and returns what each task left in its `total`.
 template <typename Each>
 std::vector<double> by_task(int64_t rows, int threads, const Each& each) {
@@ -179,6 +186,8 @@ void Contrast::add_gradients(const Block& block) {
       [&](int64_t row, int64_t rows, int64_t k, int64_t words, float* out) {
         const int64_t first = k * elements, count = std::min(words * elements, block.columns - first);
         for (int64_t r = 0; r < rows; ++r) {
+          if (r + kRowsAhead < rows)
+            fetch(products_.data() + (row + r + kRowsAhead) * stride_ + first, count);
           kind_.weigh(products_.data() + (row + r) * stride_ + first, count, row_weights[row + r],
                       column_weights == nullptr ? nullptr : column_weights + first, out + r * kRowPitch);
         }
@@ -196,7 +205,9 @@ void Contrast::add_gradients(const Block& block) {
       of_b, layout,
       [&](int64_t column, int64_t columns, int64_t k, int64_t words, float* out) {
         for (int64_t w = 0; w < words; ++w) {
-          const int64_t i = (k + w) * elements;
+          const int64_t i = (k + w) * elements, ahead = std::min(i + kDepthAhead, block.rows - elements);
+          for (int64_t e = 0; e < elements; ++e)
+            fetch(products_.data() + (ahead + e) * stride_ + column, columns);
           kind_.weigh_across(products_.data() + i * stride_ + column, stride_,
                              static_cast<int>(std::min(elements, block.rows - i)), columns, row_weights + i,
                              column_weights == nullptr ? nullptr : column_weights + column,

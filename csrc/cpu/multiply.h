@@ -22,9 +22,8 @@ namespace ophclip {
 
 constexpr int64_t kDepthChunk = 256;  // words; a chunk of a panel is 32 KiB
 constexpr int64_t kStripTiles = 8;    // row tiles of a strip, at most
-constexpr int64_t kGroupPanels = 8;   // panels of a group
-constexpr int64_t kGroup = kGroupPanels * kPanel;
-constexpr int64_t kStrips = 8;  // strips that a product is cut into before they grow, for balance
+constexpr int64_t kGroupPanels = 16;  // panels of a group, at most
+constexpr int64_t kStrips = 16;       // strips that a product is cut into before they grow, for balance
 constexpr int64_t kRowPitch = kDepthChunk + 16;
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -34,6 +33,13 @@ inline int64_t panels_of(int64_t columns) { return ceil_div(columns, kPanel); }
 inline int64_t strip_rows(int64_t m) {
   const int64_t tile = kernels().max_rows;
   return tile * std::clamp<int64_t>(ceil_div(m, tile) / kStrips, 1, kStripTiles);
+}
+
+// Columns of a group of a product of n columns: equal groups, so that the left operand is packed as rarely as
+// the second cache permits.
+inline int64_t group_columns(int64_t n) {
+  const int64_t panels = std::max<int64_t>(panels_of(n), 1);
+  return ceil_div(panels, ceil_div(panels, kGroupPanels)) * kPanel;
 }
 
 inline void pack_transposed(const void* rows, int64_t count, int64_t depth, void* panel) {
@@ -108,11 +114,12 @@ inline void clear(const Product& x, const Region& region) {
 // of the left operand; `finish(region)` is called for each region once it is computed, by the task that did.
 template <typename PackLeft, typename Finish>
 void multiply(const Product& x, const LeftLayout& layout, const PackLeft& pack_left, const Finish& finish) {
-  const int64_t strip = strip_rows(x.m), strips = ceil_div(x.m, strip), groups = ceil_div(x.n, kGroup);
+  const int64_t strip = strip_rows(x.m), strips = ceil_div(x.m, strip), group = group_columns(x.n),
+                groups = ceil_div(x.n, group);
   parallel_for(strips * groups, x.threads, [&](int64_t task) {
     const int64_t s = task % strips, g = task / strips;
     const Region region{
-        s * strip, std::min((s + 1) * strip, x.m), g * kGroup, std::min((g + 1) * kGroup, x.n), s, g};
+        s * strip, std::min((s + 1) * strip, x.m), g * group, std::min((g + 1) * group, x.n), s, g};
     const std::unique_ptr<float[]> left(new float[strip * kRowPitch]);
     for (int64_t k = 0; k < x.words; k += kDepthChunk) {
       const int64_t words = std::min(kDepthChunk, x.words - k);
