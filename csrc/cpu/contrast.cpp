@@ -205,7 +205,8 @@ void Contrast::add_gradients(const Block& block) {
       of_b, layout,
       [&](int64_t column, int64_t columns, int64_t k, int64_t words, float* out) {
         for (int64_t w = 0; w < words; ++w) {
-          const int64_t i = (k + w) * elements, ahead = std::min(i + kDepthAhead, block.rows - elements);
+          const int64_t i = (k + w) * elements,
+                        ahead = std::max<int64_t>(0, std::min(i + kDepthAhead, block.rows - elements));
           for (int64_t e = 0; e < elements; ++e)
             fetch(products_.data() + (ahead + e) * stride_ + column, columns);
           kind_.weigh_across(products_.data() + i * stride_ + column, stride_,
