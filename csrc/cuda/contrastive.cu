@@ -4,27 +4,20 @@
 // kernels.
 #include <cmath>
 
+#include "contrastive_blocks.h"
 #include "contrastive_kernels.cuh"
-#include "launch.h"
+#include "contrastive_reductions.h"
+#include "hopper/contrastive.h"
+#include "path.h"
 
 namespace ophclip::cuda {
 namespace {
 
-int64_t max_of(int64_t left, int64_t right) { return left > right ? left : right; }
-int64_t min_of(int64_t left, int64_t right) { return left < right ? left : right; }
 int tiles_of(int64_t length) { return static_cast<int>(ceil_div(length, kTile)); }
-int64_t padded(int64_t length) { return max_of(ceil_div(length, kTile), 1) * kTile; }
-bool symmetric(const ContrastiveProblem& p) { return p.positives.indptr == nullptr; }
-int64_t num_dots(const ContrastiveProblem& p) { return symmetric(p) ? p.m : p.positives.count; }
-int64_t element_bytes(Dtype dtype) { return dtype == Dtype::kFloat32 ? 4 : 2; }
 
 // How the logits are cut: near-square blocks keep both gradient products well filled and re-read least.
-struct BlockShape {
-  int64_t rows, columns;  // multiples of kTile
-};
-
 BlockShape block_shape(const ContrastiveProblem& p, double bytes_per_logit) {
-  const int64_t rows = padded(p.m), columns = padded(p.n);
+  const int64_t rows = padded(p.m, kTile), columns = padded(p.n, kTile);
   const auto tiles =
       static_cast<int64_t>(static_cast<double>(p.budget_bytes) / (bytes_per_logit * kTile * kTile));
   const int64_t side = max_of(static_cast<int64_t>(std::sqrt(static_cast<double>(tiles))), 1) * kTile;
@@ -73,10 +66,6 @@ BackwardPlan plan_backward(const ContrastiveProblem& p, void* workspace) {
   return plan;
 }
 
-Positives positives_of(const ContrastiveProblem& p) {
-  return {p.positives.indptr, p.positives.indices, p.positives.weights, p.positives.count, p.offset};
-}
-
 Saved saved_of(const ContrastiveProblem& p, float* saved) {
   float2* const pairs = reinterpret_cast<float2*>(saved);
   return {pairs, symmetric(p) ? pairs + 2 * p.m : nullptr, pairs + p.m,
@@ -97,20 +86,6 @@ Status validate(const ContrastiveProblem& p, const Workspace& workspace, size_t 
   return {};
 }
 
-// Calls body(block, first_row_block, last_row_block, first_column_block, last_column_block) for every block,
-// in order.
-template <typename Body>
-Status for_each_block(const ContrastiveProblem& p, BlockShape shape, Body body) {
-  for (int64_t row = 0; row < max_of(p.m, 1); row += shape.rows) {
-    for (int64_t column = 0; column < max_of(p.n, 1); column += shape.columns) {
-      const int64_t rows = min_of(shape.rows, p.m - row), columns = min_of(shape.columns, p.n - column);
-      const LogitBlock block{row, column, rows, columns, tiles_of(rows), tiles_of(columns)};
-      OPHCLIP_RETURN_IF_ERROR(body(block, row == 0, row + rows >= p.m, column == 0, column + columns >= p.n));
-    }
-  }
-  return {};
-}
-
 template <typename T>
 Operand<T> rows_of(const void* data, int64_t stride, int64_t first, int64_t rows, int64_t depth) {
   return make_operand(static_cast<const T*>(data) + first * stride, stride, rows, depth);
@@ -119,36 +94,29 @@ Operand<T> rows_of(const void* data, int64_t stride, int64_t first, int64_t rows
 template <typename T>
 Status forward(const ContrastiveProblem& p, Saved saved, float* loss, const ForwardPlan& plan, void* stream) {
   const Positives positives = positives_of(p);
-  OPHCLIP_RETURN_IF_ERROR(
-      check(cudaMemsetAsync(saved.dots, 0xff, num_dots(p) * sizeof(float), static_cast<cudaStream_t>(stream)),
-            "memset"));
   OPHCLIP_RETURN_IF_ERROR(for_each_block(
-      p, plan.shape,
-      [&](const LogitBlock& block, bool first_rows, bool last_rows, bool first_columns,
-          bool last_columns) -> Status {
+      p, plan.shape, kTile, kTile, [&](const LogitBlock& block, const BlockEdges& edges) -> Status {
         const auto a = rows_of<T>(p.a, p.a_stride, block.row0, block.rows, p.d);
         const auto b = rows_of<T>(p.b, p.b_stride, block.column0, block.columns, p.d);
         OPHCLIP_RETURN_IF_ERROR(launch("logits_stats", logits_stats_kernel<T>,
                                        int64_t{block.row_tiles} * block.column_tiles, kThreads, kTileBytes,
                                        stream, a, b, block, p.scale, positives, plan.row_parts,
                                        saved.columns ? plan.column_parts : nullptr, saved.dots));
-        OPHCLIP_RETURN_IF_ERROR(launch("merge_stats", merge_stats_kernel, ceil_div(block.rows, kThreads),
-                                       kThreads, 0, stream, plan.row_parts, block.column_tiles,
-                                       int64_t{block.row_tiles} * kTile, saved.rows + block.row0, block.rows,
-                                       first_columns, last_columns));
+        OPHCLIP_RETURN_IF_ERROR(merge_stats(plan.row_parts, block.column_tiles,
+                                            int64_t{block.row_tiles} * kTile, saved.rows + block.row0,
+                                            block.rows, edges.first_columns, edges.last_columns, stream));
         if (!saved.columns) return {};
-        return launch("merge_stats", merge_stats_kernel, ceil_div(block.columns, kThreads), kThreads, 0,
-                      stream, plan.column_parts, block.row_tiles, int64_t{block.column_tiles} * kTile,
-                      saved.columns + block.column0, block.columns, first_rows, last_rows);
+        return merge_stats(plan.column_parts, block.row_tiles, int64_t{block.column_tiles} * kTile,
+                           saved.columns + block.column0, block.columns, edges.first_rows, edges.last_rows,
+                           stream);
       }));
-  return launch("loss", loss_kernel, 1, kThreads, 0, stream, positives, saved, p.reduction, p.scale, p.m,
-                loss);
+  return sum_loss(positives, saved, p.reduction, p.scale, p.m, loss, stream);
 }
 
 template <typename T>
 Status grad_products(const ContrastiveProblem& p, const BackwardPlan& plan, const LogitBlock& block,
-                     T* grad_logits, const float* grad_loss, T* grad_a, T* grad_b, bool first_rows,
-                     bool last_rows, bool first_columns, bool last_columns, void* stream) {
+                     T* grad_logits, const float* grad_loss, T* grad_a, T* grad_b, const BlockEdges& edges,
+                     void* stream) {
   const int64_t pitch = int64_t{block.column_tiles} * kTile;
   const int depth_tiles = tiles_of(p.d);
   const float coefficient = 1.0f / (static_cast<float>(p.m) * kGradUnit<T>);
@@ -160,14 +128,14 @@ Status grad_products(const ContrastiveProblem& p, const BackwardPlan& plan, cons
   OPHCLIP_RETURN_IF_ERROR(launch("grad_a", grad_product_kernel<T, Major::kDepth>,
                                  int64_t{block.row_tiles} * depth_tiles, kThreads, kTileBytes, stream, g, b,
                                  block.row_tiles, depth_tiles, partial_a, grad_a + at_a, p.scale, grad_loss,
-                                 coefficient, first_columns, last_columns));
+                                 coefficient, edges.first_columns, edges.last_columns));
   const auto g_transposed = make_operand<T>(grad_logits, pitch, block.columns, block.rows);
   const auto a =
       make_operand(static_cast<const T*>(p.a) + block.row0 * p.a_stride, p.a_stride, p.d, block.rows);
   float* const partial_b = plan.partial_b ? plan.partial_b + at_b : reinterpret_cast<float*>(grad_b + at_b);
   return launch("grad_b", grad_product_kernel<T, Major::kRows>, int64_t{block.column_tiles} * depth_tiles,
                 kThreads, kTileBytes, stream, g_transposed, a, block.column_tiles, depth_tiles, partial_b,
-                grad_b + at_b, p.scale, grad_loss, coefficient, first_rows, last_rows);
+                grad_b + at_b, p.scale, grad_loss, coefficient, edges.first_rows, edges.last_rows);
 }
 
 template <typename T>
@@ -175,22 +143,33 @@ Status backward(const ContrastiveProblem& p, Saved saved, const float* grad_loss
                 float* grad_scale, const BackwardPlan& plan, void* stream) {
   T* const grad_logits = reinterpret_cast<T*>(plan.grad_logits);
   return for_each_block(
-      p, plan.shape,
-      [&](const LogitBlock& block, bool first_rows, bool last_rows, bool first_columns,
-          bool last_columns) -> Status {
+      p, plan.shape, kTile, kTile, [&](const LogitBlock& block, const BlockEdges& edges) -> Status {
         const auto a = rows_of<T>(p.a, p.a_stride, block.row0, block.rows, p.d);
         const auto b = rows_of<T>(p.b, p.b_stride, block.column0, block.columns, p.d);
         const int64_t tiles = int64_t{block.row_tiles} * block.column_tiles;
         OPHCLIP_RETURN_IF_ERROR(launch("grad_logits", grad_logits_kernel<T>, tiles, kThreads, kTileBytes,
                                        stream, a, b, block, p.scale, positives_of(p), p.reduction, saved, p.m,
                                        grad_logits, plan.scale_parts));
-        OPHCLIP_RETURN_IF_ERROR(launch("grad_scale", grad_scale_kernel, 1, kThreads, 0, stream,
-                                       plan.scale_parts, tiles, plan.scale_total, grad_loss,
-                                       1.0 / static_cast<double>(p.m), first_rows && first_columns,
-                                       last_rows && last_columns, grad_scale));
-        return grad_products<T>(p, plan, block, grad_logits, grad_loss, grad_a, grad_b, first_rows, last_rows,
-                                first_columns, last_columns, stream);
+        OPHCLIP_RETURN_IF_ERROR(sum_grad_scale(plan.scale_parts, tiles, plan.scale_total, grad_loss,
+                                               1.0 / static_cast<double>(p.m),
+                                               edges.first_rows && edges.first_columns,
+                                               edges.last_rows && edges.last_columns, grad_scale, stream));
+        return grad_products<T>(p, plan, block, grad_logits, grad_loss, grad_a, grad_b, edges, stream);
       });
+}
+
+Status path_of(const ContrastiveProblem& p, Path* path) {
+  OPHCLIP_RETURN_IF_ERROR(device_path(path));
+  if (!copies_in_bulk(p.dtype, p.a, p.a_stride, p.m, p.d) ||
+      !copies_in_bulk(p.dtype, p.b, p.b_stride, p.n, p.d))
+    *path = Path::kPortable;
+  return {};
+}
+
+// An error counts as no; the call itself then reports it.
+bool on_hopper(const ContrastiveProblem& p) {
+  Path path;
+  return path_of(p, &path).ok() && path == Path::kHopper;
 }
 
 Status clear(void* data, int64_t bytes, void* stream) {
@@ -205,24 +184,31 @@ size_t contrastive_saved_floats(const ContrastiveProblem& p) {
 }
 
 size_t contrastive_forward_workspace_bytes(const ContrastiveProblem& p) {
-  return plan_forward(p, nullptr).bytes;
+  return on_hopper(p) ? hopper::forward_workspace_bytes(p) : plan_forward(p, nullptr).bytes;
 }
 
 size_t contrastive_backward_workspace_bytes(const ContrastiveProblem& p) {
-  return plan_backward(p, nullptr).bytes;
+  return on_hopper(p) ? hopper::backward_workspace_bytes(p) : plan_backward(p, nullptr).bytes;
 }
 
 Status contrastive_forward(const ContrastiveProblem& p, float* saved, float* loss, Workspace workspace,
                            void* stream) {
+  Path path;
+  OPHCLIP_RETURN_IF_ERROR(path_of(p, &path));
   OPHCLIP_RETURN_IF_ERROR(validate(p, workspace, contrastive_forward_workspace_bytes(p)));
+  const Saved kept = saved_of(p, saved);
+  OPHCLIP_RETURN_IF_ERROR(
+      check(cudaMemsetAsync(kept.dots, 0xff, num_dots(p) * sizeof(float), static_cast<cudaStream_t>(stream)),
+            "memset"));
+  if (path == Path::kHopper) return hopper::forward(p, kept, loss, workspace.data, stream);
   const ForwardPlan plan = plan_forward(p, workspace.data);
   switch (p.dtype) {
     case Dtype::kFloat32:
-      return forward<float>(p, saved_of(p, saved), loss, plan, stream);
+      return forward<float>(p, kept, loss, plan, stream);
     case Dtype::kBFloat16:
-      return forward<__nv_bfloat16>(p, saved_of(p, saved), loss, plan, stream);
+      return forward<__nv_bfloat16>(p, kept, loss, plan, stream);
     case Dtype::kFloat16:
-      return forward<__half>(p, saved_of(p, saved), loss, plan, stream);
+      return forward<__half>(p, kept, loss, plan, stream);
   }
   return invalid("unknown dtype %d", static_cast<int>(p.dtype));
 }
@@ -230,14 +216,18 @@ Status contrastive_forward(const ContrastiveProblem& p, float* saved, float* los
 Status contrastive_backward(const ContrastiveProblem& p, const float* saved, const float* grad_loss,
                             void* grad_a, void* grad_b, float* grad_scale, Workspace workspace,
                             void* stream) {
+  Path path;
+  OPHCLIP_RETURN_IF_ERROR(path_of(p, &path));
   OPHCLIP_RETURN_IF_ERROR(validate(p, workspace, contrastive_backward_workspace_bytes(p)));
   if (p.m == 0 || p.n == 0) {
     OPHCLIP_RETURN_IF_ERROR(clear(grad_a, p.m * p.d * element_bytes(p.dtype), stream));
     OPHCLIP_RETURN_IF_ERROR(clear(grad_b, p.n * p.d * element_bytes(p.dtype), stream));
     return clear(grad_scale, sizeof(float), stream);
   }
-  const BackwardPlan plan = plan_backward(p, workspace.data);
   const Saved kept = saved_of(p, const_cast<float*>(saved));
+  if (path == Path::kHopper)
+    return hopper::backward(p, kept, grad_loss, grad_a, grad_b, grad_scale, workspace.data, stream);
+  const BackwardPlan plan = plan_backward(p, workspace.data);
   switch (p.dtype) {
     case Dtype::kFloat32:
       return backward(p, kept, grad_loss, static_cast<float*>(grad_a), static_cast<float*>(grad_b),

@@ -19,40 +19,10 @@
 // No atomics: every number has one writer and one order of summation.
 #pragma once
 
-#include "cuda_ops.h"
+#include "contrastive_problem.cuh"
 #include "stats.cuh"
 
 namespace ophclip::cuda {
-
-// Positives of each row: compressed rows, or column i + offset alone.
-struct Positives {
-  const int64_t* indptr;
-  const int64_t* indices;
-  const float* weights;
-  int64_t count;
-  int64_t offset;
-
-  OPHCLIP_DEVICE int64_t clamped(int64_t entry) const {
-    return entry < 0 ? 0 : entry > count ? count : entry;
-  }
-  OPHCLIP_DEVICE int64_t begin(int64_t row) const { return indptr ? clamped(indptr[row]) : row; }
-  OPHCLIP_DEVICE int64_t end(int64_t row) const { return indptr ? clamped(indptr[row + 1]) : row + 1; }
-  OPHCLIP_DEVICE int64_t column(int64_t entry) const { return indptr ? indices[entry] : entry + offset; }
-  OPHCLIP_DEVICE float weight(int64_t entry) const { return weights ? weights[entry] : 1.0f; }
-};
-
-struct Saved {
-  float2* rows;           // [M] (max, log sum)
-  float2* columns;        // [N] (max, log sum), symmetric only, else null
-  float2* row_positives;  // [M] kLogSum: (max, log weighted sum) of the positives; kMeanLog: (1 / sum of
-                          // weights, 0)
-  float* dots;            // [P] <a, b> of each positive; NaN where its column does not exist
-};
-
-struct LogitBlock {
-  int64_t row0, column0, rows, columns;  // of the whole logits; a kernel's operands start at row0 and column0
-  int row_tiles, column_tiles;
-};
 
 // Do the `rows` rows from row0 on have a positive among the tile's columns? The same answer in every thread.
 OPHCLIP_DEVICE bool tile_has_positive(const Positives& positives, int64_t row0, int rows, int64_t column0) {
@@ -114,65 +84,6 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
         combine_parts<kWarpRows>(columns, index);
   }
 }
-
-// total[i] = pairs of all tiles, then of the blocks before; after the last block the sum becomes its
-// logarithm.
-__global__ void __launch_bounds__(kThreads)
-    merge_stats_kernel(const float2* parts, int64_t tiles, int64_t pitch, float2* total, int64_t length,
-                       bool first, bool last) {
-  const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (index >= length) return;
-  float2 sum = first ? make_float2(-kInfinity, 0.0f) : total[index];
-  for (int64_t tile = 0; tile < tiles; ++tile) sum = combine_stats(sum, parts[tile * pitch + index]);
-  if (last) sum.y = logf(sum.y);
-  total[index] = sum;
-}
-
-// lse - numerator of one row, and what backward needs of its positives.
-OPHCLIP_DEVICE float row_loss(const Positives& positives, const Saved& saved, Reduction reduction,
-                              float scale, int64_t row) {
-  const float2 stats = saved.rows[row];
-  if (saved.columns) {
-    const float logit = scale * saved.dots[row];
-    const float2 column = saved.columns[row + positives.offset];
-    return 0.5f * ((stats.x - logit) + stats.y) + 0.5f * ((column.x - logit) + column.y);
-  }
-  const int64_t begin = positives.begin(row), end = positives.end(row);
-  if (reduction == Reduction::kMeanLog) {
-    float weights = 0.0f, sum = 0.0f;
-    for (int64_t entry = begin; entry < end; ++entry) {
-      weights += positives.weight(entry);
-      sum += positives.weight(entry) * (stats.x - scale * saved.dots[entry]);
-    }
-    saved.row_positives[row] = make_float2(1.0f / weights, 0.0f);
-    return sum / weights + stats.y;
-  }
-  float max = -kInfinity, sum = 0.0f;
-  for (int64_t entry = begin; entry < end; ++entry) {
-    if (positives.weight(entry) > 0.0f) max = fmaxf(max, scale * saved.dots[entry]);
-  }
-  for (int64_t entry = begin; entry < end; ++entry) {
-    const float weight = positives.weight(entry);
-    if (weight != 0.0f) sum += weight * expf(scale * saved.dots[entry] - finite_or_zero(max));
-  }
-  saved.row_positives[row] = make_float2(max, logf(sum));
-  return (stats.x - finite_or_zero(max)) + (stats.y - logf(sum));
-}
-
-__global__ void __launch_bounds__(kThreads) loss_kernel(Positives positives, Saved saved, Reduction reduction,
-                                                        const float* scale, int64_t m, float* loss) {
-  __shared__ double scratch[kThreads];
-  double sum = 0.0;
-  for (int64_t row = threadIdx.x; row < m; row += kThreads)
-    sum += row_loss(positives, saved, reduction, *scale, row);
-  sum = block_sum<kThreads>(sum, scratch);
-  if (threadIdx.x == 0) *loss = m ? static_cast<float>(sum / static_cast<double>(m)) : 0.0f;
-}
-
-template <typename T>
-constexpr float kGradUnit = 1.0f;  // G is stored times this
-template <>
-constexpr float kGradUnit<__half> = 16384.0f;
 
 // What to subtract from a logit: the pair for float, whose max may be large; its sum, in fewer registers,
 // otherwise.
@@ -236,14 +147,7 @@ OPHCLIP_DEVICE float subtract_positives(float* staged_row, const Positives& posi
   for (int64_t entry = positives.begin(row); entry < positives.end(row); ++entry) {
     const int64_t column = positives.column(entry) - column0;
     if (column < 0 || column >= columns) continue;
-    float part = 1.0f;
-    if (!saved.columns) {
-      const float weight = positives.weight(entry);
-      const float2 stats = saved.row_positives[row];
-      part = reduction == Reduction::kMeanLog ? weight * stats.x
-             : weight != 0.0f                 ? weight * expf((scale * saved.dots[entry] - stats.x) - stats.y)
-                                              : 0.0f;
-    }
+    const float part = positive_grad(positives, saved, reduction, scale, row, entry);
     staged_row[column] -= part;
     sum -= part * saved.dots[entry];
   }
@@ -317,19 +221,6 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
       }
     }
   }
-}
-
-__global__ void __launch_bounds__(kThreads)
-    grad_scale_kernel(const float* parts, int64_t count, double* total, const float* grad_loss,
-                      double coefficient, bool first, bool last, float* grad_scale) {
-  __shared__ double scratch[kThreads];
-  double sum = 0.0;
-  for (int64_t index = threadIdx.x; index < count; index += kThreads) sum += parts[index];
-  sum = block_sum<kThreads>(sum, scratch);
-  if (threadIdx.x != 0) return;
-  if (!first) sum += *total;
-  *total = sum;
-  if (last) *grad_scale = static_cast<float>(sum * coefficient * *grad_loss);
 }
 
 }  // namespace ophclip::cuda

@@ -3,8 +3,8 @@
 // Runs kernel sources on the CPU, for tests of indexing, synchronisation and numerics at tiny sizes.
 // Every thread of a block is a fibre; blocks run one after another. The rules are stricter than the
 // hardware's: shared memory starts as NaN in every block, asynchronous copies land only when they are waited
-// for, warps take turns in a changing order between barriers, and a barrier that some thread never reaches
-// ends the process with a message.
+// for, warps take turns in a changing order between barriers, and a barrier that some thread never reaches,
+// or a wait that nothing can end, ends the process with a message.
 #pragma once
 
 #include <setjmp.h>
@@ -27,6 +27,7 @@
 #define __forceinline__ inline
 #define __shared__ static
 #define __launch_bounds__(...)
+#define __grid_constant__
 
 struct dim3 {
   unsigned x = 1, y = 1, z = 1;
@@ -91,13 +92,22 @@ inline __half __float2half_rn(float value) {
 using cudaError_t = int;
 using cudaStream_t = void*;
 enum { cudaSuccess = 0, cudaErrorNoDevice = 100, cudaErrorInsufficientDriver = 35 };
-enum { cudaDevAttrMultiProcessorCount = 16 };
+enum {
+  cudaDevAttrMultiProcessorCount = 16,
+  cudaDevAttrComputeCapabilityMajor = 75,
+  cudaDevAttrComputeCapabilityMinor = 76
+};
 inline const char* cudaGetErrorString(cudaError_t) { return "emulated error"; }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
 inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 0, cudaSuccess; }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 0, cudaSuccess; }
-inline cudaError_t cudaDeviceGetAttribute(int* value, int, int) { return *value = 2, cudaSuccess; }
+inline cudaError_t cudaDeviceGetAttribute(int* value, int attribute, int) {
+  *value = attribute == cudaDevAttrComputeCapabilityMajor ? 9
+           : attribute == cudaDevAttrMultiProcessorCount  ? 2
+                                                          : 0;
+  return cudaSuccess;
+}
 inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStream_t) {
   std::memset(data, value, bytes);
   return cudaSuccess;
@@ -105,7 +115,7 @@ inline cudaError_t cudaMemsetAsync(void* data, int value, size_t bytes, cudaStre
 
 namespace emulation {
 
-enum class State { kReady, kAtWarpBarrier, kAtBlockBarrier, kDone };
+enum class State { kReady, kAtWarpBarrier, kAtBlockBarrier, kWaiting, kDone };
 
 struct Copy {
   void* target;
@@ -123,6 +133,9 @@ struct Fibre {
   unsigned collectives = 0;
   std::vector<Copy> open_copies;
   std::deque<std::vector<Copy>> groups;
+  std::vector<std::function<void()>>
+      open_products;  // asynchronous warpgroup products, see hopper/emulation.h
+  std::deque<std::vector<std::function<void()>>> product_groups;
 };
 
 struct Exchange {
@@ -137,6 +150,8 @@ struct Machine {
   jmp_buf scheduler;
   Fibre* running = nullptr;
   int vote = 0;
+  size_t progress = 0;                 // grows whenever a fibre does more than find its wait unfinished
+  std::function<void()> end_of_block;  // checks that nothing asynchronous is left behind
   std::minstd_rand random;
 };
 
@@ -164,19 +179,34 @@ inline void advance(Fibre& fibre) {
   setcontext(&fibre.context);
 }
 
-// Runs one warp until each of its lanes is done or waits for the block; true if any lane waits.
+[[noreturn]] inline void fail(const char* what, size_t thread) {
+  std::fprintf(stderr, "emulation: block %u, thread %zu: %s\n", block_index.x, thread, what);
+  std::abort();
+}
+
+// Returns when the condition holds; other threads run meanwhile.
+template <typename Condition>
+inline void wait_until(Condition condition) {
+  while (!condition()) park(State::kWaiting);
+  ++machine.progress;
+}
+
+// Runs one warp as far as its lanes can go; true if any lane is left.
 inline bool advance_warp(size_t first, size_t last) {
   for (;;) {
-    size_t at_warp = 0, at_block = 0;
+    size_t at_warp = 0, waiting = 0, done = 0;
     for (size_t i = first; i < last; ++i) {
-      if (machine.fibres[i].state == State::kReady) advance(machine.fibres[i]);
-      at_warp += machine.fibres[i].state == State::kAtWarpBarrier;
-      at_block += machine.fibres[i].state == State::kAtBlockBarrier;
+      const State before = machine.fibres[i].state;
+      machine.progress += before == State::kReady;
+      if (before == State::kReady || before == State::kWaiting) advance(machine.fibres[i]);
+      const State state = machine.fibres[i].state;
+      at_warp += state == State::kAtWarpBarrier;
+      waiting += state == State::kWaiting;
+      done += state == State::kDone;
     }
-    if (at_warp == 0) return at_block > 0;
     if (at_warp < last - first) {
-      std::fprintf(stderr, "emulation: warp collective reached by %zu of %zu lanes\n", at_warp, last - first);
-      std::abort();
+      if (at_warp > 0 && waiting == 0) fail("a warp collective is not reached by all lanes", first);
+      return done < last - first;
     }
     for (size_t i = first; i < last; ++i) machine.fibres[i].state = State::kReady;
   }
@@ -185,22 +215,33 @@ inline bool advance_warp(size_t first, size_t last) {
 inline void run_block() {
   const size_t threads = machine.fibres.size();
   for (;;) {
-    bool any_waits = false;
+    bool any_left = false;
     const size_t warps = machine.exchanges.size(), turn = machine.random() % warps,
-                 backwards = machine.random() % 2;
+                 backwards = machine.random() % 2, before = machine.progress;
     for (size_t i = 0; i < warps; ++i) {
       const size_t first = (turn + (backwards ? warps - i : i)) % warps * 32;
-      any_waits |= advance_warp(first, first + 32 < threads ? first + 32 : threads);
+      any_left |= advance_warp(first, first + 32 < threads ? first + 32 : threads);
     }
-    if (!any_waits) return;
-    for (Fibre& fibre : machine.fibres) {
-      if (fibre.state != State::kAtBlockBarrier) {
-        std::fprintf(stderr, "emulation: thread %u left the block before a barrier\n", fibre.thread);
-        std::abort();
+    if (!any_left) break;
+    size_t at_block = 0;
+    for (const Fibre& fibre : machine.fibres) at_block += fibre.state == State::kAtBlockBarrier;
+    if (at_block == threads) {
+      for (Fibre& fibre : machine.fibres) fibre.state = State::kReady;
+    } else if (machine.progress == before) {
+      for (const Fibre& fibre : machine.fibres) {
+        if (fibre.state == State::kWaiting) fail("waits for what never comes", fibre.thread);
       }
-      fibre.state = State::kReady;
+      for (const Fibre& fibre : machine.fibres) {
+        if (fibre.state == State::kDone) fail("left the block before a barrier", fibre.thread);
+      }
+      fail("does not move", 0);
     }
   }
+  for (const Fibre& fibre : machine.fibres) {
+    if (!fibre.open_products.empty() || !fibre.product_groups.empty())
+      fail("leaves products unfinished", fibre.thread);
+  }
+  if (machine.end_of_block) machine.end_of_block();
 }
 
 inline void prepare_fibre(Fibre& fibre, unsigned thread) {
@@ -217,7 +258,11 @@ inline void prepare_fibre(Fibre& fibre, unsigned thread) {
   fibre.collectives = 0;
   fibre.open_copies.clear();
   fibre.groups.clear();
+  fibre.open_products.clear();
+  fibre.product_groups.clear();
 }
+
+constexpr uintptr_t kSharedAlignment = 1024;
 
 inline void launch(dim3 grid, unsigned threads, size_t shared_bytes, std::function<void()> body) {
   machine.body = std::move(body);
@@ -227,7 +272,7 @@ inline void launch(dim3 grid, unsigned threads, size_t shared_bytes, std::functi
   block_size = dim3(threads);
   for (unsigned block = 0; block < grid.x; ++block) {
     block_index = dim3(block, 0, 0);
-    machine.shared.assign(shared_bytes / 4 + 4, 0xffffffffu);
+    machine.shared.assign((shared_bytes + kSharedAlignment) / 4, 0xffffffffu);
     for (unsigned i = 0; i < threads; ++i) prepare_fibre(machine.fibres[i], i);
     run_block();
   }
@@ -235,7 +280,7 @@ inline void launch(dim3 grid, unsigned threads, size_t shared_bytes, std::functi
 
 inline unsigned char* dynamic_shared() {
   const auto address = reinterpret_cast<uintptr_t>(machine.shared.data());
-  return reinterpret_cast<unsigned char*>((address + 15) & ~uintptr_t{15});
+  return reinterpret_cast<unsigned char*>((address + kSharedAlignment - 1) & ~(kSharedAlignment - 1));
 }
 
 // Publishes `value` to the warp and returns the table of all lanes' values, valid until the lane's next
@@ -307,6 +352,12 @@ template <typename T>
 inline T __shfl_sync(unsigned, T value, int lane) {
   const auto slots = emulation::share(value);
   return emulation::shared_by<T>(slots, lane % 32);
+}
+
+inline int atomicAdd(int* target, int value) {
+  const int before = *target;
+  *target += value;
+  return before;
 }
 
 inline unsigned __ballot_sync(unsigned, int vote) {
