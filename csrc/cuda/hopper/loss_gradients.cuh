@@ -74,37 +74,11 @@ struct Softmax {
   const float* columns;  // [256] the tile's column factors, shared memory
 };
 
-// Dot products in, softmax part of G out; returns this thread's share of sum G * dot.
-template <bool kSingle, bool kWhole>
-OPHCLIP_DEVICE float softmax_part(float (&sums)[128], const Softmax& softmax, const TilePlace& place,
-                                  const Fragment& fragment) {
-  float total = 0.0f;
-#pragma unroll
-  for (int j = 0; j < 32; ++j) {
-    const float2 column = *reinterpret_cast<const float2*>(softmax.columns + fragment.column(j));
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      float& slot = sums[4 * j + i];
-      const float dot = slot, logit = softmax.scale * dot;
-      const float of_row = softmax.row[i / 2], of_column = i % 2 ? column.y : column.x;
-      const float grad = kSingle ? exp_fast(logit - softmax.shift) * (of_row + of_column)
-                                 : softmax.share * (exp_fast(logit - of_row) + exp_fast(logit - of_column));
-      const bool exists =
-          kWhole || (fragment.row(i / 2) < place.rows && fragment.column(j) + i % 2 < place.columns);
-      slot = exists ? grad : 0.0f;
-      total += slot * dot;
-    }
-  }
-  return total;
-}
-
-OPHCLIP_DEVICE float softmax_grad(float (&sums)[128], const Softmax& softmax, bool single,
-                                  const TilePlace& place, const Fragment& fragment) {
-  if (single) {
-    return place.whole() ? softmax_part<true, true>(sums, softmax, place, fragment)
-                         : softmax_part<true, false>(sums, softmax, place, fragment);
-  }
-  return softmax_part<false, false>(sums, softmax, place, fragment);
+template <bool kSingle>
+OPHCLIP_DEVICE float softmax_part(const Softmax& softmax, float dot, float of_row, float of_column) {
+  const float logit = softmax.scale * dot;
+  if (kSingle) return exp_fast(logit - softmax.shift) * (of_row + of_column);
+  return softmax.share * (exp_fast(logit - of_row) + exp_fast(logit - of_column));
 }
 
 template <typename T>
@@ -117,6 +91,54 @@ OPHCLIP_DEVICE uint32_t rounded_pair(float low, float high) {
   return word;
 }
 
+// Softmax part of G in this thread's row h, rounded: words[j] holds columns j and j + 1. Returns its share of
+// sum G * dot, of unrounded G. One row at a time: dots and all of G would not fit the registers.
+template <typename T, bool kSingle, bool kWhole>
+OPHCLIP_DEVICE float round_softmax(uint32_t (&words)[32], const float (&dots)[128], int h,
+                                   const Softmax& softmax, const TilePlace& place, const Fragment& fragment) {
+  float total = 0.0f;
+#pragma unroll
+  for (int j = 0; j < 32; ++j) {
+    const float2 column = *reinterpret_cast<const float2*>(softmax.columns + fragment.column(j));
+    float grad[2];
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      const float dot = dots[4 * j + 2 * h + e];
+      const bool exists = kWhole || (fragment.row(h) < place.rows && fragment.column(j) + e < place.columns);
+      const float part = softmax_part<kSingle>(softmax, dot, softmax.row[h], e ? column.y : column.x);
+      grad[e] = exists ? part : 0.0f;
+      total += grad[e] * dot;
+    }
+    words[j] = rounded_pair<T>(grad[0], grad[1]);
+  }
+  return total;
+}
+
+// Rounds G anew where row h has positives, less all of them that name the same column; returns their share of
+// sum G * dot.
+template <typename T>
+OPHCLIP_DEVICE float subtract_positives(uint32_t (&words)[32], const float (&dots)[128], int h,
+                                        const Softmax& softmax, bool single, const Positives& positives,
+                                        Reduction reduction, const Saved& saved, const TilePlace& place,
+                                        const Fragment& fragment) {
+  float total = 0.0f;
+  visit_positives(dots, h, positives, place, fragment, [&](int index, float dot, int64_t row, int64_t entry) {
+    const int64_t column = positives.column(entry);
+    const float of_column = softmax.columns[column - place.column0];
+    float grad = single ? softmax_part<true>(softmax, dot, softmax.row[h], of_column)
+                        : softmax_part<false>(softmax, dot, softmax.row[h], of_column);
+    total -= positive_grad(positives, saved, reduction, softmax.scale, row, entry) * dot;
+    for (int64_t other = positives.begin(row); other < positives.end(row); ++other) {
+      if (positives.column(other) == column)
+        grad -= positive_grad(positives, saved, reduction, softmax.scale, row, other);
+    }
+    const uint32_t rounded = rounded_pair<T>(grad, grad), mask = index % 2 ? 0xffff0000u : 0x0000ffffu;
+#pragma unroll
+    for (int j = 0; j < 32; ++j) words[j] = j == index / 2 ? (words[j] & ~mask) | (rounded & mask) : words[j];
+  });
+  return total;
+}
+
 // Lane q of each four: word i becomes word q of lane i.
 OPHCLIP_DEVICE void transpose_words(uint32_t (&words)[4]) {
 #pragma unroll
@@ -127,32 +149,21 @@ OPHCLIP_DEVICE void transpose_words(uint32_t (&words)[4]) {
       if (i & step) continue;
       const uint32_t sent = upper ? words[i] : words[i + step];
       const uint32_t got = __shfl_xor_sync(kAllLanes, sent, step);
-      if (upper) {
-        words[i] = got;
-      } else {
-        words[i + step] = got;
-      }
+      words[i] = upper ? got : words[i];
+      words[i + step] = upper ? words[i + step] : got;
     }
   }
 }
 
-// target: the tile's first element. Writes the whole tile, zeros outside the block included.
+// Writes 256 elements of a row, zeros outside the block included, 16 bytes a lane at a time.
 template <typename T>
-OPHCLIP_DEVICE void store_grad(T* target, int64_t pitch, const float (&sums)[128], const Fragment& fragment) {
+OPHCLIP_DEVICE void store_row(T* row, const uint32_t (&words)[32]) {
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    T* const row = target + fragment.row(h) * pitch + lane_id() % 4 * 8;
-#pragma unroll
-    for (int run = 0; run < 8; ++run) {
-      uint32_t words[4];
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int at = (run * 4 + i) * 4 + h * 2;
-        words[i] = rounded_pair<T>(sums[at], sums[at + 1]);
-      }
-      transpose_words(words);
-      *reinterpret_cast<uint4*>(row + run * 32) = make_uint4(words[0], words[1], words[2], words[3]);
-    }
+  for (int run = 0; run < 8; ++run) {
+    uint32_t four[4] = {words[run * 4], words[run * 4 + 1], words[run * 4 + 2], words[run * 4 + 3]};
+    transpose_words(four);
+    *reinterpret_cast<uint4*>(row + run * 32 + lane_id() % 4 * 8) =
+        make_uint4(four[0], four[1], four[2], four[3]);
   }
 }
 
@@ -191,25 +202,29 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
         softmax.row[i] = row < place.rows ? factors.rows[place.row0 + row] : 0.0f;
         column_factors[i] = column < place.columns ? factors.columns[place.column0 + column] : 0.0f;
       }
-      float sums[128];
-      consume_tile<T, Major::kDepth, Major::kDepth>(sums, ring, steps, group * kGroupRows);
+      float dots[128];
+      consume_tile<T, Major::kDepth, Major::kDepth>(dots, ring, steps, group * kGroupRows);
       meet_warpgroup(1 + group);  // the column factors of the tile before have been read
       columns[thread] = column_factors[0];
       columns[thread + 128] = column_factors[1];
       meet_warpgroup(1 + group);
-      float total = softmax_grad(sums, softmax, single, place, fragment);
-      if (warp_has_positive(positives, place, fragment)) {
-        visit_positives(sums, positives, place, fragment, [&](float grad, int64_t row, int64_t entry) {
-          const float part = positive_grad(positives, saved, reduction, softmax.scale, row, entry);
-          total -= part * saved.dots[entry];
-          return grad - part;
-        });
-      }
+      const bool positive = warp_has_positive(positives, place, fragment);
+      T* const target = grad_logits + int64_t{tile.row} * kRows * pitch + int64_t{tile.column} * kColumns;
+      float total = 0.0f;
 #pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        uint32_t words[32];
+        total += !single         ? round_softmax<T, false, false>(words, dots, h, softmax, place, fragment)
+                 : place.whole() ? round_softmax<T, true, true>(words, dots, h, softmax, place, fragment)
+                                 : round_softmax<T, true, false>(words, dots, h, softmax, place, fragment);
+        if (positive) {
+          total += subtract_positives<T>(words, dots, h, softmax, single, positives, reduction, saved, place,
+                                         fragment);
+        }
+        store_row(target + fragment.row(h) * pitch, words);
+      }
       for (int mask = 1; mask <= 16; mask *= 2) total += __shfl_xor_sync(kAllLanes, total, mask);
       if (lane_id() == 0) scale_parts[int64_t{id} * kScaleParts + group * 4 + warp] = total;
-      T* const target = grad_logits + int64_t{tile.row} * kRows * pitch + int64_t{tile.column} * kColumns;
-      store_grad(target, pitch, sums, fragment);
     }
   };
   run_roles(shared, kGroups * 4, produce, consume);

@@ -128,10 +128,11 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
       float logits[128];
       consume_tile<T, Major::kDepth, Major::kDepth>(logits, ring, steps, group * kGroupRows);
       if (warp_has_positive(positives, place, fragment)) {
-        visit_positives(logits, positives, place, fragment, [&](float dot, int64_t, int64_t entry) {
-          dots[entry] = dot;
-          return dot;
-        });
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          visit_positives(logits, h, positives, place, fragment,
+                          [&](int, float dot, int64_t, int64_t entry) { dots[entry] = dot; });
+        }
       }
 #pragma unroll
       for (int i = 0; i < 128; ++i) logits[i] *= factor;

@@ -33,7 +33,7 @@ constexpr int kStageBytes = (kBoxesA + kBoxesB) * kBoxBytes;
 constexpr int kSlots = 4;
 constexpr int kBarrierBytes = 128;
 constexpr size_t kSharedBytes = kSlots * kStageBytes + kBarrierBytes;  // before what a kernel adds
-constexpr int kProducerRegisters = 40, kConsumerRegisters = 232;       // 128 * (40 + 2 * 232) <= 65536
+constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;       // 128 * (24 + 2 * 240) <= 65536
 static_assert(2 * kSlots * sizeof(Barrier) <= kBarrierBytes);
 
 // The ring of stages as one thread walks it: producer and consumers take the same slots in the same order.

@@ -37,28 +37,21 @@ OPHCLIP_DEVICE bool warp_has_positive(const Positives& positives, const TilePlac
   return __ballot_sync(kAllLanes, hit) != 0;
 }
 
-// Calls visit(sum, row, entry) for every positive whose sum this thread holds.
+// Calls visit(index, dot, row, entry) for every positive whose dot product this thread holds in its row h, at
+// dots[index / 2 * 4 + 2 * h + index % 2].
 template <typename Visit>
-OPHCLIP_DEVICE void visit_positives(float (&sums)[128], const Positives& positives, const TilePlace& place,
-                                    const Fragment& fragment, Visit visit) {
+OPHCLIP_DEVICE void visit_positives(const float (&dots)[128], int h, const Positives& positives,
+                                    const TilePlace& place, const Fragment& fragment, Visit visit) {
+  if (fragment.row(h) >= place.rows) return;
+  const int64_t row = place.row0 + fragment.row(h), end = positives.end(row);
+  for (int64_t entry = positives.begin(row); entry < end; ++entry) {
+    const int64_t column = positives.column(entry) - place.column0;
+    if (column < 0 || column >= place.columns || column % 8 / 2 != lane_id() % 4) continue;
+    const int index = static_cast<int>(column) / 8 * 2 + static_cast<int>(column) % 2;
+    float dot = 0.0f;
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    if (fragment.row(h) >= place.rows) continue;
-    const int64_t row = place.row0 + fragment.row(h), end = positives.end(row);
-    for (int64_t entry = positives.begin(row); entry < end; ++entry) {
-      const int64_t column = positives.column(entry) - place.column0;
-      if (column < 0 || column >= place.columns || column % 8 / 2 != lane_id() % 4) continue;
-      const int index = static_cast<int>(column) / 8 * 2 + static_cast<int>(column) % 2;
-      float sum = 0.0f;
-#pragma unroll
-      for (int i = 0; i < 64; ++i) sum = i == index ? sums[i / 2 * 4 + h * 2 + i % 2] : sum;
-      const float changed = visit(sum, row, entry);
-#pragma unroll
-      for (int i = 0; i < 64; ++i) {
-        float& slot = sums[i / 2 * 4 + h * 2 + i % 2];
-        slot = i == index ? changed : slot;
-      }
-    }
+    for (int i = 0; i < 64; ++i) dot = i == index ? dots[i / 2 * 4 + h * 2 + i % 2] : dot;
+    visit(index, dot, row, entry);
   }
 }
 
