@@ -174,5 +174,10 @@ PYBIND11_MODULE(OPHCLIP_CUDA_MODULE, module) {
     raise_on_error(runtime_version(&version));
     return version;
   });
+  module.def("kernel_path", [] {
+    const char* name = nullptr;
+    raise_on_error(kernel_path(&name));
+    return std::string(name);
+  });
   module.def("compiled_architectures", [] { return std::string(compiled_architectures()); });
 }

@@ -90,8 +90,9 @@ Status topk(const TopkProblem& problem,
             int32_t* nonfinite,  // out [1]: 1 if any score, excluded or not, is NaN or infinite, else 0
             Workspace workspace, void* stream);
 
-Status device_count(int* count);       // 0 without a driver or a device is a success
-Status runtime_version(int* version);  // 1000 * major + 10 * minor
-const char* compiled_architectures();  // such as "800,900" for sm_80 and sm_90
+Status device_count(int* count);        // 0 without a driver or a device is a success
+Status runtime_version(int* version);   // 1000 * major + 10 * minor
+Status kernel_path(const char** name);  // "hopper" or "portable": what serves operands that allow either
+const char* compiled_architectures();   // such as "800,900" for sm_80 and sm_90
 
 }  // namespace ophclip::cuda

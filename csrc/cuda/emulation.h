@@ -354,6 +354,8 @@ inline T __shfl_sync(unsigned, T value, int lane) {
   return emulation::shared_by<T>(slots, lane % 32);
 }
 
+inline int __ffs(int value) { return __builtin_ffs(value); }
+
 inline int atomicAdd(int* target, int value) {
   const int before = *target;
   *target += value;

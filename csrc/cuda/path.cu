@@ -41,6 +41,13 @@ Status device_path(Path* path) {
   return {};
 }
 
+Status kernel_path(const char** name) {
+  Path path;
+  const Status status = device_path(&path);
+  *name = path == Path::kHopper ? "hopper" : "portable";
+  return status;
+}
+
 bool copies_in_bulk(Dtype dtype, const void* data, int64_t stride, int64_t rows, int64_t depth) {
   constexpr int64_t kMost = int64_t{1} << 30;  // coordinates are 32-bit; a tile may reach past the end
   return dtype != Dtype::kFloat32 && reinterpret_cast<uintptr_t>(data) % 16 == 0 && stride % 8 == 0 &&

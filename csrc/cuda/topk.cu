@@ -13,23 +13,15 @@
 // Numerics: products and sums in float32 in an order that depends on D alone, so neither Q nor the splits
 // change a
 //   score. Keys are totally ordered: the result is deterministic, ties go to the lower id.
-#include "launch.h"
+#include "hopper/topk.h"
+#include "path.h"
 #include "selection.cuh"
+#include "topk_lists.h"
 
 namespace ophclip::cuda {
 namespace {
 
-constexpr uint32_t kExcludedBits = 0x7fffffff;  // NaN is never a candidate
-constexpr int64_t kMostPlaces = 128;            // of one scan
-constexpr int64_t kQueryBlock = 16384;          // queries of one scan; bounds the workspace
 constexpr int kRowsPerWarp = kTile / (kThreads / 32);
-
-struct ScanTask {
-  int64_t query_tiles, splits, tiles_per_split;
-  uint64_t* lists;         // [splits, Q, capacity]
-  const uint64_t* bounds;  // [Q] only keys below; null: all
-  int capacity;            // 32 or 128
-};
 
 OPHCLIP_DEVICE void mark_excluded(float* staged, const SparseRows& exclude, int64_t query0, int64_t queries,
                                   int64_t id0) {
@@ -127,44 +119,13 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerSm<T>)
   }
 }
 
-template <int kKeys>
-__global__ void __launch_bounds__(kThreads)
-    topk_merge_kernel(const uint64_t* lists, int64_t splits, int64_t queries, uint64_t* bounds, float* scores,
-                      int64_t* ids, int64_t k, int64_t places) {
-  const int64_t query = int64_t{blockIdx.x} * (kThreads / 32) + threadIdx.x / 32;
-  if (query >= queries) return;
-  BestList<kKeys> best;
-  best.load(lists + query * kKeys * 32);
-  uint64_t worst = best.worst();
-  for (int64_t split = 1; split < splits; ++split) {
-    const uint64_t* const other = lists + (split * queries + query) * kKeys * 32;
-    for (int r = 0; r < kKeys && other[r * 32] > worst; ++r) {
-      best.merge(other[r * 32 + lane_id()]);
-      worst = best.worst();
-    }
-  }
-#pragma unroll
-  for (int r = 0; r < kKeys; ++r) {
-    const int64_t place = r * 32 + lane_id();
-    if (place >= places) continue;
-    const uint64_t key = best.keys[r];
-    scores[query * k + place] = key ? score_of(key) : -kInfinity;
-    ids[query * k + place] = key ? id_of(key) : -1;
-  }
-  if (lane_id() == 0) bounds[query] = worst;
-}
-
-int capacity_of(const TopkProblem& p) { return p.k <= 32 ? 32 : 128; }
-
 // Enough splits to give every multiprocessor two blocks, however few the queries.
-Status plan_splits(const TopkProblem& p, int64_t queries, ScanTask* task) {
-  int device = 0, multiprocessors = 0;
-  OPHCLIP_RETURN_IF_ERROR(check(cudaGetDevice(&device), "device"));
-  OPHCLIP_RETURN_IF_ERROR(check(
-      cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "device attribute"));
+Status plan_splits(const TopkProblem& p, ScanTask* task) {
+  int count = 0;
+  OPHCLIP_RETURN_IF_ERROR(multiprocessors(&count));
   const int64_t tiles = ceil_div(p.n, kTile);
-  task->query_tiles = ceil_div(queries, kTile);
-  int64_t splits = task->query_tiles ? 2 * multiprocessors / task->query_tiles : 1;
+  task->query_tiles = ceil_div(queries_at_once(p), kTile);
+  int64_t splits = task->query_tiles ? 2 * count / task->query_tiles : 1;
   splits = splits < 1 ? 1 : splits > tiles ? tiles : splits;
   task->tiles_per_split = splits ? ceil_div(tiles, splits) : 0;
   task->splits = task->tiles_per_split ? ceil_div(tiles, task->tiles_per_split) : 1;
@@ -172,52 +133,29 @@ Status plan_splits(const TopkProblem& p, int64_t queries, ScanTask* task) {
   return {};
 }
 
-struct Pieces {
-  uint64_t *lists, *bounds;
-  size_t bytes;
-};
-
-Pieces carve(const TopkProblem& p, int64_t splits, void* workspace) {
-  const int64_t queries = p.q < kQueryBlock ? p.q : kQueryBlock;
-  Carver carver(workspace);
-  Pieces pieces;
-  pieces.lists = carver.take<uint64_t>(splits * queries * capacity_of(p));
-  pieces.bounds = carver.take<uint64_t>(queries);
-  pieces.bytes = carver.bytes();
-  return pieces;
-}
-
-// Queries [first, first + count) of the problem, with all base rows.
 template <typename T>
-Status scan_queries(const TopkProblem& p, int64_t first, int64_t count, ScanTask task, const Pieces& pieces,
-                    float* scores, int64_t* ids, int32_t* nonfinite, void* stream) {
-  const auto queries =
-      make_operand(static_cast<const T*>(p.queries) + first * p.query_stride, p.query_stride, count, p.d);
-  const auto base = make_operand(static_cast<const T*>(p.base), p.base_stride, p.n, p.d);
-  SparseRows exclude = p.exclude;
-  if (exclude.indptr) exclude.indptr += first;
-  task.query_tiles = ceil_div(count, kTile);
-  task.lists = pieces.lists;
-  const auto merge = task.capacity == 32 ? topk_merge_kernel<1> : topk_merge_kernel<4>;
-  for (int64_t done = 0; done < p.k; done += kMostPlaces) {
-    task.bounds = done ? pieces.bounds : nullptr;
-    const int64_t places = p.k - done < kMostPlaces ? p.k - done : kMostPlaces, at = first * p.k + done;
-    OPHCLIP_RETURN_IF_ERROR(launch("topk_scan", topk_scan_kernel<T>, task.query_tiles * task.splits, kThreads,
-                                   kTileBytes, stream, queries, base, exclude, task, nonfinite));
-    OPHCLIP_RETURN_IF_ERROR(launch("topk_merge", merge, ceil_div(count, kThreads / 32), kThreads, 0, stream,
-                                   task.lists, task.splits, count, pieces.bounds, scores + at, ids + at, p.k,
-                                   places));
-  }
-  return {};
-}
-
-template <typename T>
-Status scan(const TopkProblem& p, const ScanTask& task, const Pieces& pieces, float* scores, int64_t* ids,
+Status scan(const TopkProblem& p, ScanTask task, const Pieces& pieces, float* scores, int64_t* ids,
             int32_t* nonfinite, void* stream) {
-  for (int64_t first = 0; first < p.q; first += kQueryBlock) {
-    const int64_t count = p.q - first < kQueryBlock ? p.q - first : kQueryBlock;
-    OPHCLIP_RETURN_IF_ERROR(scan_queries<T>(p, first, count, task, pieces, scores, ids, nonfinite, stream));
-  }
+  const auto base = make_operand(static_cast<const T*>(p.base), p.base_stride, p.n, p.d);
+  task.lists = pieces.lists;
+  return for_each_scan(p, pieces, task.splits, scores, ids, stream,
+                       [&](int64_t first, int64_t count, const uint64_t* bounds) -> Status {
+                         const T* const rows = static_cast<const T*>(p.queries) + first * p.query_stride;
+                         const auto queries = make_operand(rows, p.query_stride, count, p.d);
+                         SparseRows exclude = p.exclude;
+                         if (exclude.indptr) exclude.indptr += first;
+                         task.query_tiles = ceil_div(count, kTile);
+                         task.bounds = bounds;
+                         return launch("topk_scan", topk_scan_kernel<T>, task.query_tiles * task.splits,
+                                       kThreads, kTileBytes, stream, queries, base, exclude, task, nonfinite);
+                       });
+}
+
+Status path_of(const TopkProblem& p, Path* path) {
+  OPHCLIP_RETURN_IF_ERROR(device_path(path));
+  if (!copies_in_bulk(p.dtype, p.queries, p.query_stride, p.q, p.d) ||
+      !copies_in_bulk(p.dtype, p.base, p.base_stride, p.n, p.d))
+    *path = Path::kPortable;
   return {};
 }
 
@@ -232,24 +170,29 @@ Status validate(const TopkProblem& p) {
 }  // namespace
 
 size_t topk_workspace_bytes(const TopkProblem& p) {
+  Path path;
+  if (path_of(p, &path).ok() && path == Path::kHopper) return hopper::topk_workspace_bytes(p);
   ScanTask task{};
-  const int64_t queries = p.q < kQueryBlock ? p.q : kQueryBlock;
-  return plan_splits(p, queries, &task).ok() ? carve(p, task.splits, nullptr).bytes : 0;
+  return plan_splits(p, &task).ok() ? carve_lists(p, task.splits, nullptr).bytes : 0;
 }
 
 Status topk(const TopkProblem& p, float* scores, int64_t* ids, int32_t* nonfinite, Workspace workspace,
             void* stream) {
+  Path path;
   OPHCLIP_RETURN_IF_ERROR(validate(p));
-  ScanTask task{};
-  OPHCLIP_RETURN_IF_ERROR(plan_splits(p, p.q < kQueryBlock ? p.q : kQueryBlock, &task));
-  const Pieces pieces = carve(p, task.splits, workspace.data);
-  if (workspace.bytes < pieces.bytes || (pieces.bytes && !workspace.data)) {
-    return invalid("workspace must have %zu bytes, got %zu", pieces.bytes, workspace.bytes);
+  OPHCLIP_RETURN_IF_ERROR(path_of(p, &path));
+  const size_t needed = topk_workspace_bytes(p);
+  if (workspace.bytes < needed || (needed && !workspace.data)) {
+    return invalid("workspace must have %zu bytes, got %zu", needed, workspace.bytes);
   }
   if (reinterpret_cast<uintptr_t>(workspace.data) % 256) return invalid("workspace must be 256-byte aligned");
   OPHCLIP_RETURN_IF_ERROR(
       check(cudaMemsetAsync(nonfinite, 0, sizeof(int32_t), static_cast<cudaStream_t>(stream)), "memset"));
   if (p.q == 0 || p.k == 0) return {};
+  if (path == Path::kHopper) return hopper::topk(p, scores, ids, nonfinite, workspace.data, stream);
+  ScanTask task{};
+  OPHCLIP_RETURN_IF_ERROR(plan_splits(p, &task));
+  const Pieces pieces = carve_lists(p, task.splits, workspace.data);
   switch (p.dtype) {
     case Dtype::kFloat32:
       return scan<float>(p, task, pieces, scores, ids, nonfinite, stream);

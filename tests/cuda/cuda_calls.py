@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from types import ModuleType
 
+import pytest
 import torch
 from torch import Tensor
 
 GUARD_BYTES = 512
 POISON = 0xFF  # NaN in every floating type
+TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
 
 
 class Poisoned:
@@ -263,3 +265,23 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
         return 0.0
     error = (actual.double() - expected.double()).abs().max() / expected.double().abs().max().clamp_min(1e-30)
     return float(error)
+
+
+def unit_rows(num_rows: int, dim: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
+    rows = torch.randn(num_rows, dim, generator=generator)
+    return torch.nn.functional.normalize(rows, dim=1).to(dtype)
+
+
+def assert_close_to_float64(
+    module: ModuleType, a: torch.Tensor, b: torch.Tensor, scale: float, **options: object
+) -> None:
+    """Loss and gradients within the rounding of their dtype, for tests whose inputs do not change."""
+    actual = call_contrastive(module, a, b, scale, **options)
+    options.pop("budget_bytes", None)
+    expected = expected_contrastive(a, b, scale, **options)
+    tolerance = TOLERANCE[a.dtype]
+    assert float(actual.loss) == pytest.approx(float(expected.loss), rel=1e-5, abs=1e-6)
+    assert relative_error(actual.grad_a, expected.grad_a) < tolerance
+    assert relative_error(actual.grad_b, expected.grad_b) < tolerance
+    assert float(actual.grad_scale) == pytest.approx(float(expected.grad_scale), rel=1e-4, abs=1e-6)
+    assert actual.grad_a.dtype == a.dtype

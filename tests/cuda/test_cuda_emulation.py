@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The CUDA sources, compiled for the CPU under csrc/cuda/emulation.h, against float64."""
+"""The portable CUDA kernels under emulation on the CPU, against float64."""
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
-import subprocess
-import sysconfig
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 from cuda_calls import (
     Positives,
+    assert_close_to_float64,
     call_contrastive,
     call_topk,
     expected_contrastive,
@@ -21,59 +17,15 @@ from cuda_calls import (
     integer_rows,
     random_positives,
     relative_error,
+    unit_rows,
 )
 
-SOURCES = Path(__file__).parents[2] / "csrc" / "cuda"
-TOLERANCE = {torch.float32: 2e-6, torch.bfloat16: 2e-2, torch.float16: 2e-3}
-DTYPES = list(TOLERANCE)
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 
 
-@pytest.fixture(scope="session")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("needs g++ to compile the CUDA sources for the CPU")
-    import pybind11
-
-    folder = tmp_path_factory.mktemp("emulated")
-    library = folder / "_cuda_emulated.so"
-    kernels = sorted(str(path) for path in SOURCES.rglob("*.cu"))
-    includes = ["-I", pybind11.get_include(), "-I", sysconfig.get_path("include")]
-    flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-U_FORTIFY_SOURCE", "-w"]
-    defines = ["-DOPHCLIP_EMULATE", "-DOPHCLIP_CUDA_MODULE=_cuda_emulated"]
-    command = [compiler, *flags, *defines, *includes, "-x", "c++", *kernels, str(SOURCES / "bindings.cpp")]
-    built = subprocess.run([*command, "-o", str(library)], capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr[-4000:]
-    spec = importlib.util.spec_from_file_location("_cuda_emulated", library)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(7)
-
-
-def unit_rows(num_rows: int, dim: int, generator: torch.Generator, dtype: torch.dtype) -> torch.Tensor:
-    rows = torch.randn(num_rows, dim, generator=generator)
-    return torch.nn.functional.normalize(rows, dim=1).to(dtype)
-
-
-def assert_matches(
-    module: ModuleType, a: torch.Tensor, b: torch.Tensor, scale: float, **options: object
-) -> None:
-    actual = call_contrastive(module, a, b, scale, **options)
-    options.pop("budget_bytes", None)
-    expected = expected_contrastive(a, b, scale, **options)
-    tolerance = TOLERANCE[a.dtype]
-    assert float(actual.loss) == pytest.approx(float(expected.loss), rel=1e-5, abs=1e-6)
-    assert relative_error(actual.grad_a, expected.grad_a) < tolerance
-    assert relative_error(actual.grad_b, expected.grad_b) < tolerance
-    assert float(actual.grad_scale) == pytest.approx(float(expected.grad_scale), rel=1e-4, abs=1e-6)
-    assert actual.grad_a.dtype == a.dtype
+@pytest.fixture(autouse=True)
+def _portable_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPHCLIP_CUDA_PATH", "portable")
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -82,7 +34,7 @@ def test_symmetric_loss_and_gradients_match_float64(
     emulated: ModuleType, generator: torch.Generator, dtype: torch.dtype, num_rows: int, dim: int
 ) -> None:
     a, b = (unit_rows(num_rows, dim, generator, dtype) for _ in range(2))
-    assert_matches(emulated, a, b, 10.0, grad_loss=0.7)
+    assert_close_to_float64(emulated, a, b, 10.0, grad_loss=0.7)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -106,7 +58,7 @@ def test_blocks_of_a_small_budget_add_up_to_the_whole(
     emulated: ModuleType, generator: torch.Generator, dtype: torch.dtype
 ) -> None:
     a, b = unit_rows(131, 20, generator, dtype), unit_rows(260, 20, generator, dtype)
-    assert_matches(emulated, a, b, 14.0, offset=65, budget_bytes=0)
+    assert_close_to_float64(emulated, a, b, 14.0, offset=65, budget_bytes=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -117,7 +69,7 @@ def test_listed_positives_match_float64(
 ) -> None:
     a, b = unit_rows(19, 17, generator, dtype), unit_rows(140, 17, generator, dtype)
     positives = random_positives(19, 140, generator, weighted)
-    assert_matches(emulated, a, b, 8.0, positives=positives, reduction=reduction)
+    assert_close_to_float64(emulated, a, b, 8.0, positives=positives, reduction=reduction)
 
 
 def test_listed_positives_match_float64_across_blocks(
@@ -125,7 +77,7 @@ def test_listed_positives_match_float64_across_blocks(
 ) -> None:
     a, b = unit_rows(130, 9, generator, torch.float32), unit_rows(150, 9, generator, torch.float32)
     positives = random_positives(130, 150, generator, weighted=True)
-    assert_matches(emulated, a, b, 8.0, positives=positives, budget_bytes=1)
+    assert_close_to_float64(emulated, a, b, 8.0, positives=positives, budget_bytes=1)
 
 
 def test_rows_with_a_stride_and_an_odd_address_are_read_right(
@@ -133,7 +85,7 @@ def test_rows_with_a_stride_and_an_odd_address_are_read_right(
 ) -> None:
     for dtype in DTYPES:
         wide = unit_rows(30, 41, generator, dtype)
-        assert_matches(emulated, wide[:, 1:20], wide[::2, 20:39][:15].repeat(2, 1)[:30], 5.0)
+        assert_close_to_float64(emulated, wide[:, 1:20], wide[::2, 20:39][:15].repeat(2, 1)[:30], 5.0)
 
 
 def test_a_nearly_solved_batch_keeps_the_digits_of_its_loss(
@@ -151,7 +103,7 @@ def test_a_nearly_solved_batch_keeps_the_digits_of_its_loss(
 def test_large_logits_do_not_overflow(emulated: ModuleType, generator: torch.Generator) -> None:
     for dtype in DTYPES:
         a, b = (unit_rows(21, 16, generator, dtype) for _ in range(2))
-        assert_matches(emulated, a, b, 1000.0)
+        assert_close_to_float64(emulated, a, b, 1000.0)
 
 
 def test_empty_batches_give_zero(emulated: ModuleType) -> None:

@@ -227,7 +227,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
       if (lane_id() == 0) scale_parts[int64_t{id} * kScaleParts + group * 4 + warp] = total;
     }
   };
-  run_roles(shared, kGroups * 4, produce, consume);
+  run_roles(shared, produce, consume);
 #endif
 }
 
@@ -307,7 +307,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
       }
     }
   };
-  run_roles(shared, kGroups * 4, produce, consume);
+  run_roles(shared, produce, consume);
 #endif
 }
 

@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
       }
     }
   };
-  run_roles(shared, kGroups * 4, produce, consume);
+  run_roles(shared, produce, consume);
 #endif
 }
 

@@ -57,10 +57,6 @@ struct Ring {
     }
   }
 
-  OPHCLIP_DEVICE void skip(int steps) {
-    for (int step = 0; step < steps; ++step) advance();
-  }
-
   // Producer: waits until the slot is free and announces `bytes` to come.
   OPHCLIP_DEVICE void claim(uint32_t bytes) {
     wait(&empty[slot], parity ^ 1);
@@ -71,16 +67,26 @@ struct Ring {
   OPHCLIP_DEVICE void release(int finished) {
     if (lane_id() == 0) arrive(&empty[finished]);
   }
+
+  // Consumer: lets stages pass that only the other warpgroup reads. It must not jump over them: a wait tells
+  // phases apart by parity alone, so no thread may be two phases away from a barrier's.
+  OPHCLIP_DEVICE void pass(int steps) {
+    for (int step = 0; step < steps; ++step) {
+      wait(&full[slot], parity);
+      release(slot);
+      advance();
+    }
+  }
 };
 
-// Starts the block's two roles. `releases`: consumer warps that read each stage.
+// Starts the block's two roles. Every consumer warp takes part in every stage.
 template <typename Produce, typename Consume>
-OPHCLIP_DEVICE void run_roles(unsigned char* shared, int releases, Produce produce, Consume consume) {
+OPHCLIP_DEVICE void run_roles(unsigned char* shared, Produce produce, Consume consume) {
   Ring ring(shared);
   if (threadIdx.x == 0) {
     for (int slot = 0; slot < kSlots; ++slot) {
       init_barrier(&ring.full[slot], 1);
-      init_barrier(&ring.empty[slot], releases);
+      init_barrier(&ring.empty[slot], kGroups * 4);
     }
     publish_barriers();
   }
