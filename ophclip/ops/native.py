@@ -26,6 +26,7 @@ class NativeStatus:
     reason: str | None
     cuda: bool
     cuda_reason: str | None
+    cuda_path: str | None = None  # "hopper" or "portable": the kernels that 16-bit, aligned rows get
 
 
 def native_status() -> NativeStatus:
@@ -38,7 +39,13 @@ def native_status() -> NativeStatus:
             isa = str(cpu.selected_isa())
         except ValueError as error:  # OPHCLIP_ISA names one that this CPU lacks
             cpu, reason = None, str(error)
-    return NativeStatus(cpu is not None, isa, reason, cuda is not None, cuda_reason)
+    cuda_path = None
+    if cuda is not None:
+        try:
+            cuda_path = str(cuda.kernel_path())
+        except ValueError as error:  # OPHCLIP_CUDA_PATH names one that is unknown or not for this device
+            cuda, cuda_reason = None, str(error)
+    return NativeStatus(cpu is not None, isa, reason, cuda is not None, cuda_reason, cuda_path)
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 from types import ModuleType
 
@@ -24,9 +25,14 @@ DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 SLACK = {torch.float32: 1e-6, torch.bfloat16: 4e-3, torch.float16: 1e-3}
 
 
-@pytest.fixture
-def native() -> ModuleType:
-    return pytest.importorskip("ophclip._cuda", reason="needs the CUDA module to be built")
+@pytest.fixture(params=["portable", "hopper"])
+def native(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The built module with each path forced in turn; the second needs compute capability 9.0."""
+    module: ModuleType = pytest.importorskip("ophclip._cuda", reason="needs the CUDA module to be built")
+    if request.param == "hopper" and torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("needs compute capability 9.0")
+    monkeypatch.setenv("OPHCLIP_CUDA_PATH", request.param)
+    return module
 
 
 @pytest.fixture
@@ -62,7 +68,8 @@ def assert_matches(
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
-    ("num_rows", "dim"), [(1, 1), (2, 8), (127, 33), (252, 507), (1000, 768), (1024, 512), (513, 1025)]
+    ("num_rows", "dim"),
+    [(1, 1), (2, 8), (127, 33), (252, 504), (252, 507), (1000, 768), (1024, 512), (513, 1025), (2500, 136)],
 )
 def test_symmetric_loss_matches_float64(
     native: ModuleType, generator: torch.Generator, dtype: torch.dtype, num_rows: int, dim: int
@@ -76,8 +83,19 @@ def test_symmetric_loss_matches_float64(
 def test_blocks_of_a_small_budget_match_float64(
     native: ModuleType, generator: torch.Generator, dtype: torch.dtype, budget_bytes: int
 ) -> None:
-    a, b = unit_rows(700, 130, generator, dtype), unit_rows(1500, 130, generator, dtype)
-    assert_matches(native, a, b, 14.3, offset=431, budget_bytes=budget_bytes)
+    for dim in (130, 136):
+        a, b = unit_rows(700, dim, generator, dtype), unit_rows(1500, dim, generator, dtype)
+        assert_matches(native, a, b, 14.3, offset=431, budget_bytes=budget_bytes)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("scale", [300.0, -40.0])
+def test_logits_far_apart_match_float64(
+    native: ModuleType, generator: torch.Generator, dtype: torch.dtype, scale: float
+) -> None:
+    a, b = (unit_rows(600, 64, generator, dtype) for _ in range(2))
+    a[::3] *= 0.25
+    assert_matches(native, a, b, scale)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -105,7 +123,17 @@ def test_twice_the_same_call_gives_the_same_bits(
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     ("num_queries", "num_rows", "dim", "k"),
-    [(1, 1, 1, 1), (1, 100_003, 64, 10), (33, 20_011, 77, 100), (300, 5000, 768, 32), (7, 3001, 16, 500)],
+    [
+        (1, 1, 1, 1),
+        (1, 100_003, 64, 10),
+        (33, 20_011, 77, 100),
+        (33, 20_011, 72, 100),
+        (64, 70_001, 1024, 128),
+        (65, 9001, 24, 1),
+        (300, 5000, 768, 32),
+        (1100, 3001, 40, 128),
+        (7, 3001, 16, 500),
+    ],
 )
 def test_topk_matches_a_stable_sort(
     native: ModuleType,
@@ -140,6 +168,7 @@ def test_topk_scores_do_not_depend_on_the_number_of_queries(
 
 
 def test_the_module_knows_its_device(native: ModuleType) -> None:
+    assert native.kernel_path() == os.environ["OPHCLIP_CUDA_PATH"]
     assert native.device_count() == torch.cuda.device_count()
     assert native.compiled_architectures()
     assert native.runtime_version() >= 12000
