@@ -198,4 +198,22 @@ OPHCLIP_DEVICE void multiply_add_async(float (&sums)[128], uint64_t a, uint64_t 
 
 #undef OPHCLIP_WGMMA
 
+// Keeps the compiler from moving uses of the sums across this point: to it, a product is over when issued.
+OPHCLIP_DEVICE void hold(float (&sums)[128]) {
+#ifdef OPHCLIP_EMULATE
+  (void)sums;
+#else
+  asm volatile("" : OPHCLIP_SUMS::"memory");
+#endif
+}
+
+// Ends the kernel with an error.
+OPHCLIP_DEVICE void stop() {
+#ifdef OPHCLIP_EMULATE
+  emulation::fail("stopped", threadIdx.x);
+#else
+  __trap();
+#endif
+}
+
 }  // namespace ophclip::cuda::hopper

@@ -203,7 +203,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
         column_factors[i] = column < place.columns ? factors.columns[place.column0 + column] : 0.0f;
       }
       float dots[128];
-      consume_tile<T, Major::kDepth, Major::kDepth>(dots, ring, steps, group * kGroupRows);
+      consume_tile<T, Major::kDepth, Major::kDepth, true>(dots, ring, steps, group);
       meet_warpgroup(1 + group);  // the column factors of the tile before have been read
       columns[thread] = column_factors[0];
       columns[thread + 128] = column_factors[1];
@@ -298,10 +298,10 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     for (int id = blockIdx.x; id < tiles; id += gridDim.x) {
       float sums[128];
       if (id < tiles_a) {
-        consume_tile<T, Major::kDepth, Major::kRows>(sums, ring, grad_a.steps, group * kGroupRows);
+        consume_tile<T, Major::kDepth, Major::kRows, true>(sums, ring, grad_a.steps, group);
         store_product(sums, grad_a, tile_at(id, grad_a.row_tiles, depth_tiles), fragment, depth, alpha);
       } else {
-        consume_tile<T, Major::kRows, Major::kRows>(sums, ring, grad_b.steps, group * kGroupRows);
+        consume_tile<T, Major::kRows, Major::kRows, true>(sums, ring, grad_b.steps, group);
         store_product(sums, grad_b, tile_at(id - tiles_a, grad_b.row_tiles, depth_tiles), fragment, depth,
                       alpha);
       }

@@ -126,7 +126,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
       const TileIndex tile = tile_at(id, block.row_tiles, block.column_tiles);
       const TilePlace place(block, tile);
       float logits[128];
-      consume_tile<T, Major::kDepth, Major::kDepth>(logits, ring, steps, group * kGroupRows);
+      consume_tile<T, Major::kDepth, Major::kDepth, true>(logits, ring, steps, group);
       if (warp_has_positive(positives, place, fragment)) {
 #pragma unroll
         for (int h = 0; h < 2; ++h) {

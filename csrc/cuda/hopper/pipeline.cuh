@@ -12,8 +12,9 @@
 // Ordering: full[slot] ends a phase when the producer has arrived and all bytes have landed; empty[slot] when
 //   every consumer warp has arrived, after the products that read the slot are complete. Shared memory that
 //   products or copies touch is written by copies alone, so no proxy fence is needed in the loop.
-// Overlap: a warpgroup keeps one stage's products in flight while it issues the next; while one warpgroup is
-//   in its epilogue the other has the tensor cores, as far as the ring lets them drift apart.
+// Overlap: a warpgroup keeps one stage's products in flight while it issues the next. The first warpgroup
+// leads
+//   the second by three stages, so that one has the tensor cores while the other is in its epilogue.
 // Numerics: products and sums in float32; the order of summation depends on the depth alone.
 #pragma once
 
@@ -31,22 +32,25 @@ constexpr int kBoxBytes = kBox * kDepth * 2;
 constexpr int kBoxesA = kRows / kBox, kBoxesB = kColumns / kBox;
 constexpr int kStageBytes = (kBoxesA + kBoxesB) * kBoxBytes;
 constexpr int kSlots = 4;
+constexpr int kLead = 3;  // stages by which the first warpgroup leads the second; 0: none
 constexpr int kBarrierBytes = 128;
 constexpr size_t kSharedBytes = kSlots * kStageBytes + kBarrierBytes;  // before what a kernel adds
 constexpr int kProducerRegisters = 24, kConsumerRegisters = 240;       // 128 * (24 + 2 * 240) <= 65536
-static_assert(2 * kSlots * sizeof(Barrier) <= kBarrierBytes);
+static_assert((2 * kSlots + 1) * sizeof(Barrier) <= kBarrierBytes);
+static_assert(kLead < kSlots);
 
 // The ring of stages as one thread walks it: producer and consumers take the same slots in the same order.
 struct Ring {
   unsigned char* stages;
-  Barrier *full, *empty;
+  Barrier *full, *empty, *lead;
   int slot = 0;
-  uint32_t parity = 0;
+  uint32_t parity = 0, lead_parity = 0;
 
   OPHCLIP_DEVICE explicit Ring(unsigned char* shared)
       : stages(shared),
         full(reinterpret_cast<Barrier*>(shared + kSlots * kStageBytes)),
-        empty(full + kSlots) {}
+        empty(full + kSlots),
+        lead(empty + kSlots) {}
 
   OPHCLIP_DEVICE unsigned char* stage() const { return stages + slot * kStageBytes; }
 
@@ -84,10 +88,12 @@ template <typename Produce, typename Consume>
 OPHCLIP_DEVICE void run_roles(unsigned char* shared, Produce produce, Consume consume) {
   Ring ring(shared);
   if (threadIdx.x == 0) {
+    if (shared_address(shared) % 1024 != 0) stop();  // the swizzle's period
     for (int slot = 0; slot < kSlots; ++slot) {
       init_barrier(&ring.full[slot], 1);
       init_barrier(&ring.empty[slot], kGroups * 4);
     }
+    init_barrier(ring.lead, 4);
     publish_barriers();
   }
   __syncthreads();
@@ -139,15 +145,32 @@ OPHCLIP_DEVICE uint64_t describe(const unsigned char* boxes) {
 template <Major kMajor>
 constexpr uint64_t kDescriptorStep = kMajor == Major::kDepth ? 32 / 16 : 16 * 128 / 16;
 
-// Multiplies `steps` stages into `sums`, which are complete on return. `first_row` is the warpgroup's first
-// row within the stage's A.
-template <typename T, Major kMajorA, Major kMajorB>
-OPHCLIP_DEVICE void consume_tile(float (&sums)[128], Ring& ring, int steps, int first_row) {
+// Lets the first warpgroup lead: the second starts a tile when the first has issued kLead of its stages. Only
+// for tiles of at least kSlots stages: the ring then keeps the first from leading by two tiles, whose phases
+// one parity would confuse.
+OPHCLIP_DEVICE void follow(Ring& ring, int steps, int group) {
+  if (kLead == 0 || steps < kSlots || group == 0) return;
+  wait(ring.lead, ring.lead_parity);
+  ring.lead_parity ^= 1;
+}
+
+OPHCLIP_DEVICE void allow_following(Ring& ring, int steps, int group, int step) {
+  if (kLead == 0 || steps < kSlots || group != 0 || step != kLead - 1) return;
+  if (lane_id() == 0) arrive(ring.lead);
+}
+
+// Multiplies `steps` stages into `sums`, which are complete on return. kTogether: both warpgroups take the
+// tile, 64 rows each; otherwise this one alone, the first 64 rows.
+template <typename T, Major kMajorA, Major kMajorB, bool kTogether>
+OPHCLIP_DEVICE void consume_tile(float (&sums)[128], Ring& ring, int steps, int group) {
+  if (kTogether) follow(ring, steps, group);
+  const int first_box = kTogether ? group * kGroupRows / kBox : 0;
   int before = 0;
+  hold(sums);
   for (int step = 0; step < steps; ++step) {
     wait(&ring.full[ring.slot], ring.parity);
     const unsigned char* const stage = ring.stage();
-    const uint64_t a = describe<kMajorA>(stage + first_row / kBox * kBoxBytes);
+    const uint64_t a = describe<kMajorA>(stage + first_box * kBoxBytes);
     const uint64_t b = describe<kMajorB>(stage + kBoxesA * kBoxBytes);
     fence_products();
 #pragma unroll
@@ -156,6 +179,7 @@ OPHCLIP_DEVICE void consume_tile(float (&sums)[128], Ring& ring, int steps, int 
           sums, a + part * kDescriptorStep<kMajorA>, b + part * kDescriptorStep<kMajorB>, step + part > 0);
     }
     commit_products();
+    if (kTogether) allow_following(ring, steps, group, step);
     if (step > 0) {
       wait_for_products<1>();
       ring.release(before);
@@ -164,6 +188,7 @@ OPHCLIP_DEVICE void consume_tile(float (&sums)[128], Ring& ring, int steps, int 
     ring.advance();
   }
   wait_for_products<0>();
+  hold(sums);
   ring.release(before);
 }
 

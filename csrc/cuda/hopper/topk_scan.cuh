@@ -235,7 +235,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
           continue;
         }
         float scores[128];
-        consume_tile<T, Major::kDepth, Major::kDepth>(scores, ring, sizes.steps, first_row);
+        consume_tile<T, Major::kDepth, Major::kDepth, !kNarrow>(scores, ring, sizes.steps, group);
         const int64_t id0 = tile * kColumns,
                       query0 = item.query0 + first_row + threadIdx.x % 128 / 32 * kWarpQueries;
 #pragma unroll
