@@ -15,6 +15,7 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t index = int64_t{blockIdx.x} * kThreads + threadIdx.x;
   if (index >= length) return;
   float2 sum = first ? make_float2(-kInfinity, 0.0f) : total[index];
+#pragma unroll 8  // the loads of eight pairs in flight together
   for (int64_t tile = 0; tile < tiles; ++tile) sum = combine_stats(sum, parts[tile * pitch + index]);
   if (last) sum.y = logf(sum.y);
   total[index] = sum;
@@ -51,18 +52,22 @@ OPHCLIP_DEVICE float row_loss(const Positives& positives, const Saved& saved, Re
   return (stats.x - finite_or_zero(max)) + (stats.y - logf(sum));
 }
 
-__global__ void __launch_bounds__(kThreads) loss_kernel(Positives positives, Saved saved, Reduction reduction,
-                                                        const float* scale, int64_t m, float* loss) {
-  __shared__ double scratch[kThreads];
+constexpr int kLossThreads = 1024;  // one block: enough rows in flight to hide the latency of their loads
+
+__global__ void __launch_bounds__(kLossThreads)
+    loss_kernel(Positives positives, Saved saved, Reduction reduction, const float* scale, int64_t m,
+                float* loss) {
+  __shared__ double scratch[kLossThreads];
   double sum = 0.0;
-  for (int64_t row = threadIdx.x; row < m; row += kThreads)
+  for (int64_t row = threadIdx.x; row < m; row += kLossThreads)
     sum += row_loss(positives, saved, reduction, *scale, row);
-  sum = block_sum<kThreads>(sum, scratch);
+  sum = block_sum<kLossThreads>(sum, scratch);
   if (threadIdx.x == 0) *loss = m ? static_cast<float>(sum / static_cast<double>(m)) : 0.0f;
 }
 
+template <typename Part>
 __global__ void __launch_bounds__(kThreads)
-    grad_scale_kernel(const float* parts, int64_t count, double* total, const float* grad_loss,
+    grad_scale_kernel(const Part* parts, int64_t count, double* total, const float* grad_loss,
                       double coefficient, bool first, bool last, float* grad_scale) {
   __shared__ double scratch[kThreads];
   double sum = 0.0;
@@ -82,13 +87,19 @@ Status merge_stats(const float2* parts, int64_t num_parts, int64_t pitch, float2
 
 Status sum_loss(const Positives& positives, const Saved& saved, Reduction reduction, const float* scale,
                 int64_t m, float* loss, void* stream) {
-  return launch("loss", loss_kernel, 1, kThreads, 0, stream, positives, saved, reduction, scale, m, loss);
+  return launch("loss", loss_kernel, 1, kLossThreads, 0, stream, positives, saved, reduction, scale, m, loss);
 }
 
 Status sum_grad_scale(const float* parts, int64_t count, double* total, const float* grad_loss,
                       double coefficient, bool first, bool last, float* grad_scale, void* stream) {
-  return launch("grad_scale", grad_scale_kernel, 1, kThreads, 0, stream, parts, count, total, grad_loss,
-                coefficient, first, last, grad_scale);
+  return launch("grad_scale", grad_scale_kernel<float>, 1, kThreads, 0, stream, parts, count, total,
+                grad_loss, coefficient, first, last, grad_scale);
+}
+
+Status sum_grad_scale(const double* parts, int64_t count, double* total, const float* grad_loss,
+                      double coefficient, float* grad_scale, void* stream) {
+  return launch("grad_scale", grad_scale_kernel<double>, 1, kThreads, 0, stream, parts, count, total,
+                grad_loss, coefficient, true, true, grad_scale);
 }
 
 }  // namespace ophclip::cuda

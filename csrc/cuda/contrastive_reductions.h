@@ -20,4 +20,8 @@ Status sum_loss(const Positives& positives, const Saved& saved, Reduction reduct
 Status sum_grad_scale(const float* parts, int64_t count, double* total, const float* grad_loss,
                       double coefficient, bool first, bool last, float* grad_scale, void* stream);
 
+// The same from partial sums of all blocks.
+Status sum_grad_scale(const double* parts, int64_t count, double* total, const float* grad_loss,
+                      double coefficient, float* grad_scale, void* stream);
+
 }  // namespace ophclip::cuda

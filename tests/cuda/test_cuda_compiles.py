@@ -14,7 +14,7 @@ SOURCES = Path(__file__).parents[2] / "csrc" / "cuda"
 ARCHITECTURES = ["arch=compute_80,code=sm_80", "arch=compute_90a,code=sm_90a"]
 KERNELS = {
     "contrastive.cu": {"logits_stats_kernel": 3, "grad_logits_kernel": 3, "grad_product_kernel": 6},
-    "contrastive_reductions.cu": {"merge_stats_kernel": 1, "loss_kernel": 1, "grad_scale_kernel": 1},
+    "contrastive_reductions.cu": {"merge_stats_kernel": 1, "loss_kernel": 1, "grad_scale_kernel": 2},
     "device.cu": {},
     "path.cu": {},
     "topk.cu": {"topk_scan_kernel": 3},

@@ -21,13 +21,15 @@ int num_multiprocessors() {
 int steps_of(int64_t depth) { return static_cast<int>(ceil_div(depth, kDepth)); }
 int64_t grid_of(int64_t tiles) { return min_of(tiles, num_multiprocessors()); }
 
-// Time of a block in units of one 128 x 256 tile, one deep: whole waves of tiles over the multiprocessors.
+// Time of a block in units of one 128 x 256 tile, one deep (about 11 ns): whole waves of tiles over the
+// multiprocessors, and the float sums that go from block to block.
 int64_t block_cost(int64_t rows, int64_t columns, int64_t d, bool products, int64_t waves_of) {
-  constexpr int64_t kLaunches = 500;  // what the launches of a block and their tails take, about 6 us
+  constexpr int64_t kLaunches = 500, kBytesAUnit = 44000;  // at 4 TB/s
   int64_t cost = kLaunches + ceil_div(rows * columns, waves_of) * d;
   if (products) {
     const int64_t tiles = (rows + columns * kColumns / kRows) * ceil_div(d, kColumns);
     cost += ceil_div(tiles, waves_of) * max_of(rows * kRows, columns * kColumns);
+    cost += (rows * kRows + columns * kColumns) * d * 8 / kBytesAUnit;
   }
   return cost;
 }
@@ -75,20 +77,20 @@ struct BackwardPlan {
   BlockShape shape;
   unsigned char* grad_logits;
   float *partial_a, *partial_b;  // sums from block to block; null where one block covers the sum
-  float* scale_parts;
-  double* scale_total;
+  double *scale_sums, *scale_total;
   Factors factors;
   size_t bytes;
 };
 
+int64_t num_scale_sums() { return int64_t{num_multiprocessors()} * kScaleSums; }
+
 BackwardPlan plan_backward(const ContrastiveProblem& p, void* workspace) {
   BackwardPlan plan;
   plan.shape = block_shape(p, kRows * kColumns * element_bytes(p.dtype), true);
-  const int64_t tiles = plan.shape.rows / kRows * (plan.shape.columns / kColumns);
   Carver carver(workspace);
   plan.grad_logits =
       carver.take<unsigned char>(plan.shape.rows * plan.shape.columns * element_bytes(p.dtype));
-  plan.scale_parts = carver.take<float>(tiles * kScaleParts);
+  plan.scale_sums = carver.take<double>(num_scale_sums());
   plan.scale_total = carver.take<double>(1);
   plan.factors = {carver.take<float>(p.m), carver.take<float>(p.n), carver.take<float>(2)};
   plan.partial_a = plan.shape.columns < p.n ? carver.take<float>(p.m * p.d) : nullptr;
@@ -166,7 +168,10 @@ Status backward_blocks(const ContrastiveProblem& p, const Saved& saved, const fl
   T* const grad_logits = reinterpret_cast<T*>(plan.grad_logits);
   OPHCLIP_RETURN_IF_ERROR(launch("grad_factors", grad_factors_kernel, 1, kFactorThreads, 0, stream, saved,
                                  p.m, p.n, p.offset, plan.factors));
-  return for_each_block(
+  OPHCLIP_RETURN_IF_ERROR(check(cudaMemsetAsync(plan.scale_sums, 0, num_scale_sums() * sizeof(double),
+                                                static_cast<cudaStream_t>(stream)),
+                                "memset"));
+  OPHCLIP_RETURN_IF_ERROR(for_each_block(
       p, plan.shape, kRows, kColumns, [&](const LogitBlock& block, const BlockEdges& edges) -> Status {
         const int64_t tiles = int64_t{block.row_tiles} * block.column_tiles;
         BlockMaps maps;
@@ -174,13 +179,11 @@ Status backward_blocks(const ContrastiveProblem& p, const Saved& saved, const fl
         OPHCLIP_RETURN_IF_ERROR(launch("hopper_grad_logits", hopper_grad_logits_kernel<T>, grid_of(tiles),
                                        kBlockThreads, kGradSharedBytes, stream, maps.a, maps.b, block,
                                        steps_of(p.d), p.scale, positives_of(p), p.reduction, saved,
-                                       plan.factors, grad_logits, plan.scale_parts));
-        OPHCLIP_RETURN_IF_ERROR(sum_grad_scale(plan.scale_parts, tiles * kScaleParts, plan.scale_total,
-                                               grad_loss, 1.0 / static_cast<double>(p.m),
-                                               edges.first_rows && edges.first_columns,
-                                               edges.last_rows && edges.last_columns, grad_scale, stream));
+                                       plan.factors, grad_logits, plan.scale_sums));
         return grad_products(p, plan, block, maps, edges, grad_loss, grad_a, grad_b, stream);
-      });
+      }));
+  return sum_grad_scale(plan.scale_sums, num_scale_sums(), plan.scale_total, grad_loss,
+                        1.0 / static_cast<double>(p.m), grad_scale, stream);
 }
 
 }  // namespace

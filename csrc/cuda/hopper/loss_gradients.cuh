@@ -19,8 +19,8 @@ namespace ophclip::cuda::hopper {
 
 constexpr int kFactorThreads = 1024;
 constexpr float kWidestRange = 60.0f;
-constexpr size_t kGradSharedBytes = kSharedBytes + kGroups * kColumns * sizeof(float);
-constexpr int kScaleParts = kGroups * 4;  // of a tile: one a warp
+constexpr size_t kGradSharedBytes = kSharedBytes + kGroups * (kColumns * sizeof(float) + 4 * sizeof(double));
+constexpr int kScaleSums = kGroups * 4;  // sums of G * dot of a thread block: one a warp
 
 // What G needs of each row and column. One exponential: u_i and v_j; two: the log-sum-exps, +inf for none.
 struct Factors {
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     hopper_grad_logits_kernel(const __grid_constant__ TensorMap map_a,
                               const __grid_constant__ TensorMap map_b, LogitBlock block, int steps,
                               const float* scale, Positives positives, Reduction reduction, Saved saved,
-                              Factors factors, T* grad_logits, float* scale_parts) {
+                              Factors factors, T* grad_logits, double* scale_sums) {
 #ifdef OPHCLIP_HOPPER_CODE
   OPHCLIP_HOPPER_SHARED(shared);
   const int tiles = block.row_tiles * block.column_tiles;
@@ -192,6 +192,11 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
     float* const columns = reinterpret_cast<float*>(shared + kSharedBytes) + group * kColumns;
     Softmax softmax{*scale, factors.mode[0], saved.columns ? 0.5f : 1.0f, {0.0f, 0.0f}, columns};
     const bool single = factors.mode[1] != 0.0f;
+    // In shared memory: a register more would spill.
+    double* const scale_sum =
+        reinterpret_cast<double*>(shared + kSharedBytes + kGroups * kColumns * sizeof(float)) + group * 4 +
+        warp;
+    if (lane_id() == 0) *scale_sum = 0.0;
     for (int id = blockIdx.x; id < tiles; id += gridDim.x) {
       const TileIndex tile = tile_at(id, block.row_tiles, block.column_tiles);
       const TilePlace place(block, tile);
@@ -224,8 +229,9 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
         store_row(target + fragment.row(h) * pitch, words);
       }
       for (int mask = 1; mask <= 16; mask *= 2) total += __shfl_xor_sync(kAllLanes, total, mask);
-      if (lane_id() == 0) scale_parts[int64_t{id} * kScaleParts + group * 4 + warp] = total;
+      if (lane_id() == 0) *scale_sum += total;
     }
+    if (lane_id() == 0) scale_sums[int64_t{blockIdx.x} * kScaleSums + group * 4 + warp] += *scale_sum;
   };
   run_roles(shared, produce, consume);
 #endif
