@@ -55,6 +55,17 @@ def test_logits_too_far_apart_for_one_shift_match_float64(
     assert_close_to_float64(emulated, a, b, scale)
 
 
+@pytest.mark.parametrize("odd", ["row", "column"])
+def test_one_row_or_column_far_below_the_rest_matches_float64(
+    emulated: ModuleType, generator: torch.Generator, odd: str
+) -> None:
+    shared = torch.randn(16, generator=generator)
+    a, b = (shared + 0.3 * torch.randn(260, 16, generator=generator) for _ in range(2))
+    (a if odd == "row" else b)[41] *= -1
+    a, b = (torch.nn.functional.normalize(rows, dim=1).bfloat16() for rows in (a, b))
+    assert_close_to_float64(emulated, a, b, 100.0)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("reduction", ["logsum", "meanlog"])
 @pytest.mark.parametrize("budget_bytes", [0, 64 << 20])

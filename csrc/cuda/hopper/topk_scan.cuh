@@ -130,18 +130,45 @@ OPHCLIP_DEVICE bool any_nonfinite(const float (&scores)[128], int h) {
   return !(check == 0.0f);
 }
 
-// Marks the scores of base rows that this thread's queries exclude; each lane reads its queries' whole lists.
-OPHCLIP_DEVICE void mark_excluded(float (&scores)[128], const SparseRows& exclude, int64_t query, int h,
-                                  int64_t id0) {
-  const int64_t begin = exclude.indptr[query], end = exclude.indptr[query + 1];
-  for (int64_t entry = begin < 0 ? 0 : begin; entry < end && entry < exclude.count; ++entry) {
-    const int64_t column = exclude.indices[entry] - id0;
-    if (column < 0 || column >= kColumns || column % 8 / 2 != lane_id() % 4) continue;
-    const int index = static_cast<int>(column) / 8 * 2 + static_cast<int>(column) % 2;
+// Entries [begin, end) of one query's list of exclusions that exist.
+struct Exclusions {
+  int64_t begin, end;
+
+  OPHCLIP_DEVICE Exclusions(const SparseRows& exclude, int64_t query)
+      : begin(exclude.indptr[query]), end(exclude.indptr[query + 1]) {
+    begin = begin < 0 ? 0 : begin;
+    end = end < exclude.count ? end : exclude.count;
+  }
+};
+
+// Marks the scores of base rows that the warp's queries exclude. The four lanes of a query share its list to
+// see whether the tile is concerned at all, which it seldom is.
+OPHCLIP_DEVICE void mark_excluded(float (&scores)[128], const SparseRows& exclude, const WarpQueries& queries,
+                                  int64_t query0, int64_t id0) {
+  bool concerned = false;
 #pragma unroll
-    for (int i = 0; i < 64; ++i) {
-      float& score = scores[i / 2 * 4 + h * 2 + i % 2];
-      score = i == index ? float_of(kExcludedBits) : score;
+  for (int h = 0; h < 2; ++h) {
+    if (queries.query(h) >= queries.num_queries) continue;
+    const Exclusions entries(exclude, query0 + queries.query(h));
+    for (int64_t entry = entries.begin + lane_id() % 4; entry < entries.end; entry += 4) {
+      const int64_t column = exclude.indices[entry] - id0;
+      concerned |= column >= 0 && column < kColumns;
+    }
+  }
+  if (__ballot_sync(kAllLanes, concerned) == 0) return;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    if (queries.query(h) >= queries.num_queries) continue;
+    const Exclusions entries(exclude, query0 + queries.query(h));
+    for (int64_t entry = entries.begin; entry < entries.end; ++entry) {
+      const int64_t column = exclude.indices[entry] - id0;
+      if (column < 0 || column >= kColumns || column % 8 / 2 != lane_id() % 4) continue;
+      const int index = static_cast<int>(column) / 8 * 2 + static_cast<int>(column) % 2;
+#pragma unroll
+      for (int i = 0; i < 64; ++i) {
+        float& score = scores[i / 2 * 4 + h * 2 + i % 2];
+        score = i == index ? float_of(kExcludedBits) : score;
+      }
     }
   }
 }
@@ -236,13 +263,14 @@ __global__ void __launch_bounds__(kBlockThreads, 1)
         }
         float scores[128];
         consume_tile<T, Major::kDepth, Major::kDepth, !kNarrow>(scores, ring, sizes.steps, group);
-        const int64_t id0 = tile * kColumns,
-                      query0 = item.query0 + first_row + threadIdx.x % 128 / 32 * kWarpQueries;
+        const int64_t id0 = tile * kColumns;
 #pragma unroll
         for (int h = 0; h < 2; ++h) {
-          if (queries.query(h) >= queries.num_queries) continue;
-          if (any_nonfinite(scores, h)) *nonfinite = 1;
-          if (exclude.indptr) mark_excluded(scores, exclude, query0 + queries.query(h), h, id0);
+          if (queries.query(h) < queries.num_queries && any_nonfinite(scores, h)) *nonfinite = 1;
+        }
+        if (exclude.indptr) {
+          const int warp = threadIdx.x % 128 / 32;
+          mark_excluded(scores, exclude, queries, item.query0 + first_row + warp * kWarpQueries, id0);
         }
         const int columns = count_within(id0, sizes.base, kColumns), column = lane_id() % 4 * 2;
         if (columns < kColumns) {
