@@ -21,33 +21,49 @@ int num_multiprocessors() {
 int steps_of(int64_t depth) { return static_cast<int>(ceil_div(depth, kDepth)); }
 int64_t grid_of(int64_t tiles) { return min_of(tiles, num_multiprocessors()); }
 
-// Time of a block in units of one 128 x 256 tile, one deep (about 11 ns): whole waves of tiles over the
-// multiprocessors, and the float sums that go from block to block.
-int64_t block_cost(int64_t rows, int64_t columns, int64_t d, bool products, int64_t waves_of) {
+// Time of a block of tiles, backward, in units of one 128 x 256 tile, one deep (about 11 ns): whole waves of
+// tiles over the multiprocessors, and the float sums that go from block to block.
+int64_t block_cost(int64_t rows, int64_t columns, int64_t d, int64_t waves_of) {
   constexpr int64_t kLaunches = 500, kBytesAUnit = 44000;  // at 4 TB/s
-  int64_t cost = kLaunches + ceil_div(rows * columns, waves_of) * d;
-  if (products) {
-    const int64_t tiles = (rows + columns * kColumns / kRows) * ceil_div(d, kColumns);
-    cost += ceil_div(tiles, waves_of) * max_of(rows * kRows, columns * kColumns);
-    cost += (rows * kRows + columns * kColumns) * d * 8 / kBytesAUnit;
-  }
-  return cost;
+  const int64_t tiles = (rows + columns * kColumns / kRows) * ceil_div(d, kColumns);
+  return kLaunches + ceil_div(rows * columns, waves_of) * d +
+         ceil_div(tiles, waves_of) * max_of(rows * kRows, columns * kColumns) +
+         (rows * kRows + columns * kColumns) * d * 8 / kBytesAUnit;
 }
 
-// The cheapest cut whose blocks hold at most budget / bytes_per_tile tiles: whole waves matter more than
-// square blocks.
-BlockShape block_shape(const ContrastiveProblem& p, int64_t bytes_per_tile, bool products) {
-  const int64_t rows = ceil_div(p.m, kRows), columns = ceil_div(p.n, kColumns),
-                waves_of = num_multiprocessors();
-  const int64_t most = max_of(static_cast<int64_t>(p.budget_bytes) / bytes_per_tile, 1);
-  if (rows * columns <= most) return {rows * kRows, columns * kColumns};
-  BlockShape best{kRows, kColumns};
+// Tiles that fit the budget, and tiles of the whole problem.
+struct TileCounts {
+  int64_t most, rows, columns;
+};
+
+TileCounts count_tiles(const ContrastiveProblem& p, int64_t bytes_per_tile) {
+  return {max_of(static_cast<int64_t>(p.budget_bytes) / bytes_per_tile, 1), ceil_div(p.m, kRows),
+          ceil_div(p.n, kColumns)};
+}
+
+// As square as may be; a tile is twice as wide as high.
+BlockShape square_blocks(const TileCounts& tiles) {
+  const auto side = static_cast<int64_t>(std::sqrt(static_cast<double>(tiles.most) / 2));
+  const int64_t width = min_of(tiles.columns, max_of(side, 1));
+  const int64_t height = min_of(tiles.rows, max_of(tiles.most / width, 1));
+  return {height * kRows, min_of(tiles.columns, max_of(tiles.most / height, 1)) * kColumns};
+}
+
+// The cheapest blocks: whole waves of tiles matter more than square blocks. Looks at blocks of at least a
+// fifth of the budget and sides within a factor of two, as far as the problem allows them.
+BlockShape cheapest_blocks(const ContrastiveProblem& p, const TileCounts& tiles) {
+  if (tiles.rows * tiles.columns <= tiles.most) return {tiles.rows * kRows, tiles.columns * kColumns};
+  const int64_t waves_of = num_multiprocessors();
+  BlockShape best = square_blocks(tiles);
   int64_t least = INT64_MAX;
-  for (int64_t height = 1; height <= min_of(rows, most); ++height) {
-    const int64_t widest = min_of(columns, most / height);
-    for (int64_t width = widest; width > 0 && (width == widest || width * 8 >= height); --width) {
-      const int64_t blocks = ceil_div(rows, height) * ceil_div(columns, width);
-      const int64_t cost = blocks * block_cost(height, width, p.d, products, waves_of);
+  for (int64_t height = 1; height <= min_of(tiles.rows, tiles.most); ++height) {
+    int64_t widest = min_of(tiles.columns, tiles.most / height);
+    if (height < tiles.rows) widest = min_of(widest, height);
+    if (widest < tiles.columns && widest * 4 < height) continue;
+    const int64_t narrowest = max_of(max_of(height / 4, tiles.most / (5 * height)), 1);
+    for (int64_t width = widest; width == widest || width >= narrowest; --width) {
+      const int64_t blocks = ceil_div(tiles.rows, height) * ceil_div(tiles.columns, width);
+      const int64_t cost = blocks * block_cost(height, width, p.d, waves_of);
       if (cost < least) {
         least = cost;
         best = {height * kRows, width * kColumns};
@@ -65,7 +81,7 @@ struct ForwardPlan {
 
 ForwardPlan plan_forward(const ContrastiveProblem& p, void* workspace) {
   ForwardPlan plan;
-  plan.shape = block_shape(p, (kRows + kGroups * kColumns) * sizeof(float2), false);
+  plan.shape = square_blocks(count_tiles(p, (kRows + kGroups * kColumns) * sizeof(float2)));
   Carver carver(workspace);
   plan.row_parts = carver.take<float2>(plan.shape.columns / kColumns * plan.shape.rows);
   plan.column_parts = carver.take<float2>(plan.shape.rows / kGroupRows * plan.shape.columns);
@@ -86,7 +102,7 @@ int64_t num_scale_sums() { return int64_t{num_multiprocessors()} * kScaleSums; }
 
 BackwardPlan plan_backward(const ContrastiveProblem& p, void* workspace) {
   BackwardPlan plan;
-  plan.shape = block_shape(p, kRows * kColumns * element_bytes(p.dtype), true);
+  plan.shape = cheapest_blocks(p, count_tiles(p, kRows * kColumns * element_bytes(p.dtype)));
   Carver carver(workspace);
   plan.grad_logits =
       carver.take<unsigned char>(plan.shape.rows * plan.shape.columns * element_bytes(p.dtype));

@@ -12,9 +12,8 @@
 // Ordering: full[slot] ends a phase when the producer has arrived and all bytes have landed; empty[slot] when
 //   every consumer warp has arrived, after the products that read the slot are complete. Shared memory that
 //   products or copies touch is written by copies alone, so no proxy fence is needed in the loop.
-// Overlap: a warpgroup keeps one stage's products in flight while it issues the next. The first warpgroup
-// leads
-//   the second by three stages, so that one has the tensor cores while the other is in its epilogue.
+// Overlap: a warpgroup keeps one stage's products in flight while it issues the next. The first warpgroup is
+//   kLead stages ahead of the second, so that one has the tensor cores while the other is in its epilogue.
 // Numerics: products and sums in float32; the order of summation depends on the depth alone.
 #pragma once
 

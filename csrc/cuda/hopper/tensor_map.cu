@@ -31,37 +31,43 @@ Status describe_array(TensorMap* map, Dtype dtype, const void* data, int64_t row
 
 namespace {
 
-Status find_encoder(PFN_cuTensorMapEncodeTiled_v12000* encoder) {
+struct Encoder {
+  PFN_cuTensorMapEncodeTiled_v12000 encode = nullptr;
+  Status status;
+};
+
+Encoder find_encoder() {
+  Encoder encoder;
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
-  OPHCLIP_RETURN_IF_ERROR(check(
+  encoder.status = check(
       cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result),
-      "cuTensorMapEncodeTiled"));
+      "cuTensorMapEncodeTiled");
+  if (!encoder.status.ok()) return encoder;
+  encoder.encode = reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found);
   if (result != cudaDriverEntryPointSuccess || !found) {
-    Status status =
+    encoder.status =
         invalid("the driver has no cuTensorMapEncodeTiled (answer %d); set OPHCLIP_CUDA_PATH=portable",
                 static_cast<int>(result));
-    status.code = static_cast<int>(cudaErrorNotSupported);
-    return status;
+    encoder.status.code = static_cast<int>(cudaErrorNotSupported);
   }
-  *encoder = reinterpret_cast<PFN_cuTensorMapEncodeTiled_v12000>(found);
-  return {};
+  return encoder;
 }
 
 }  // namespace
 
 Status describe_array(TensorMap* map, Dtype dtype, const void* data, int64_t rows, int64_t columns,
                       int64_t stride, int box_rows) {
-  PFN_cuTensorMapEncodeTiled_v12000 encode = nullptr;
-  OPHCLIP_RETURN_IF_ERROR(find_encoder(&encode));
+  static const Encoder encoder = find_encoder();
+  OPHCLIP_RETURN_IF_ERROR(encoder.status);
   const cuuint64_t sizes[] = {static_cast<cuuint64_t>(columns), static_cast<cuuint64_t>(rows)};
   const cuuint64_t pitches[] = {static_cast<cuuint64_t>(stride) * 2};
   const cuuint32_t box[] = {64, static_cast<cuuint32_t>(box_rows)}, steps[] = {1, 1};
   const auto type =
       dtype == Dtype::kFloat16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
-  const CUresult result = encode(map, type, 2, const_cast<void*>(data), sizes, pitches, box, steps,
-                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  const CUresult result = encoder.encode(
+      map, type, 2, const_cast<void*>(data), sizes, pitches, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+      CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
   if (result == CUDA_SUCCESS) return {};
   Status status = invalid("cuTensorMapEncodeTiled refuses %lld x %lld elements, stride %lld: error %d",
                           static_cast<long long>(rows), static_cast<long long>(columns),
