@@ -43,10 +43,10 @@ OPHCLIP_DEVICE void add_half(float (&sums)[16], int mask) {
 
 // One shift for the whole warp. Returns false if the digits do not suffice; columns: [256] of this warp.
 OPHCLIP_DEVICE bool shared_shift_stats(const float (&logits)[128], float2 (&rows)[2], float2* columns) {
-  float max = logits[0];
+  float largest[4] = {logits[0], logits[1], logits[2], logits[3]};  // four chains of comparisons
 #pragma unroll
-  for (int i = 1; i < 128; ++i) max = fmaxf(max, logits[i]);
-  max = max_over(max, 1, 16);
+  for (int i = 4; i < 128; ++i) largest[i % 4] = fmaxf(largest[i % 4], logits[i]);
+  const float max = max_over(fmaxf(fmaxf(largest[0], largest[1]), fmaxf(largest[2], largest[3])), 1, 16);
   const float shift = finite_or_zero(max);
   float row_sums[2] = {0.0f, 0.0f};
   bool enough = true;

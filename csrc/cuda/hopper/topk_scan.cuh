@@ -63,9 +63,11 @@ OPHCLIP_DEVICE bool buffer_score(const WarpQueries& queries, int h, float score,
 // Handles 16 of the thread's scores, one that passes the threshold at a time; what is done with becomes NaN.
 // True if a buffer was full.
 OPHCLIP_DEVICE bool take_scores(float* scores, const WarpQueries& queries, uint32_t first_id) {
-  bool any = false;
+  float largest[4] = {scores[0], scores[1], scores[2], scores[3]};  // of two columns of two queries
 #pragma unroll
-  for (int i = 0; i < 16; ++i) any |= !(scores[i] < queries.threshold[i / 2 % 2]);
+  for (int i = 4; i < 16; ++i) largest[i % 4] = fmaxf(largest[i % 4], scores[i]);
+  bool any = !(fmaxf(largest[0], largest[1]) < queries.threshold[0]) ||
+             !(fmaxf(largest[2], largest[3]) < queries.threshold[1]);
   while (any) {
     int chosen = -1;
     float score = 0.0f;
@@ -124,10 +126,10 @@ OPHCLIP_DEVICE void select_scores(float (&scores)[128], WarpQueries& queries, ui
 
 // Any score of an existing query that is NaN or infinite? Missing base rows are zeros.
 OPHCLIP_DEVICE bool any_nonfinite(const float (&scores)[128], int h) {
-  float check = 0.0f;
+  float checks[4] = {0.0f, 0.0f, 0.0f, 0.0f};  // four chains of additions
 #pragma unroll
-  for (int i = 0; i < 64; ++i) check = fmaf(scores[i / 2 * 4 + h * 2 + i % 2], 0.0f, check);
-  return !(check == 0.0f);
+  for (int i = 0; i < 64; ++i) checks[i % 4] = fmaf(scores[i / 2 * 4 + h * 2 + i % 2], 0.0f, checks[i % 4]);
+  return !((checks[0] + checks[1]) + (checks[2] + checks[3]) == 0.0f);
 }
 
 // Entries [begin, end) of one query's list of exclusions that exist.
