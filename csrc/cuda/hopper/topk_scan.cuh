@@ -90,10 +90,9 @@ OPHCLIP_DEVICE bool take_scores(float* scores, const WarpQueries& queries, uint3
 template <int kKeys>
 OPHCLIP_DEVICE void flush_buffers(WarpQueries& queries, int least) {
   __syncwarp();  // the buffers are written
-#pragma unroll 1
-  for (int query = 0; query < queries.num_queries; ++query) {
-    const int count = queries.counts[query];
-    if (count < least) continue;
+  const int mine = lane_id() < queries.num_queries ? queries.counts[lane_id()] : 0;
+  for (unsigned ready = __ballot_sync(kAllLanes, mine >= least); ready; ready &= ready - 1) {
+    const int query = __ffs(static_cast<int>(ready)) - 1, count = __shfl_sync(kAllLanes, mine, query);
     const uint64_t key = lane_id() < count ? queries.buffer[query * kBuffered + lane_id()] : 0;
     uint64_t* const stored = queries.lists + query * kKeys * 32;
     BestList<kKeys> list;
@@ -105,8 +104,7 @@ OPHCLIP_DEVICE void flush_buffers(WarpQueries& queries, int least) {
     for (int h = 0; h < 2; ++h) {
       if (queries.query(h) == query) queries.raise(h, worst);
     }
-    __syncwarp();  // the count is read
-    if (lane_id() == 0) queries.counts[query] = 0;
+    if (lane_id() == query) queries.counts[query] = 0;
   }
   __syncwarp();
 }
