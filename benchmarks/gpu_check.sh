@@ -28,10 +28,16 @@ install_wheels() {
   "$PYTHON" -m pip install --quiet --no-index --no-deps --find-links wheels --target "$LOGS/site" wheels/*.whl
 }
 
-gpu_tests() {
+gpu_tests() { # FOLDER...
   local options=()
   "$PYTHON" -c 'import pytest_benchmark' 2>/dev/null || options=(-o "addopts=-ra --strict-markers")
-  "$PYTHON" -m pytest "${options[@]}" -m gpu tests/ops tests/cuda
+  "$PYTHON" -m pytest "${options[@]}" -m gpu "$@"
+}
+
+# The operators once more on the path that a device of capability 9.0 has beside the portable one.
+hopper_tests() {
+  "$PYTHON" -c 'import sys, torch; sys.exit(torch.cuda.get_device_capability() != (9, 0))' || return 77
+  OPHCLIP_CUDA_PATH=hopper gpu_tests tests/ops
 }
 
 # A path of the kernels that this GPU or this build does not have is no failure. Out of time, what was
@@ -50,14 +56,15 @@ sanitize() { # TOOL
   command -v compute-sanitizer >/dev/null || return 77
   compute-sanitizer --tool "$1" --error-exitcode 1 "$PYTHON" benchmarks/gpu_small.py
 }
-export -f versions install_wheels gpu_tests bench_path sanitize
+export -f versions install_wheels gpu_tests hopper_tests bench_path sanitize
 
 stage versions 30 bash -c versions
 if compgen -G 'wheels/*.whl' >/dev/null; then stage wheels 60 bash -c install_wheels; fi
 export PYTHONPATH=$PWD:$LOGS/site
 stage build 170 env OPHCLIP_CUDA=ON "$PYTHON" setup.py --quiet build_ext --inplace
 export OPHCLIP_REQUIRE_NATIVE=1 OPHCLIP_REQUIRE_GPU=1
-stage tests 120 bash -c gpu_tests
+stage tests 120 bash -c 'gpu_tests tests/ops tests/cuda'
+stage "tests hopper" 40 bash -c hopper_tests
 stage memcheck 60 bash -c 'sanitize memcheck'
 stage "bench hopper" 130 bash -c 'bench_path hopper'
 stage "bench portable" 130 bash -c 'bench_path portable'

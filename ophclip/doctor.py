@@ -37,6 +37,7 @@ class Diagnosis:
     native_reason: str | None
     native_cuda: bool
     native_cuda_reason: str | None
+    native_cuda_path: str | None
     gpu: str | None
     versions: dict[str, str | None]
     ffmpeg: str | None
@@ -72,6 +73,7 @@ def diagnose() -> Diagnosis:
         native_reason=native.reason,
         native_cuda=native.cuda,
         native_cuda_reason=native.cuda_reason,
+        native_cuda_path=native.cuda_path,
         gpu=gpu,
         versions=versions,
         ffmpeg=ffmpeg,

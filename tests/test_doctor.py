@@ -32,6 +32,7 @@ def test_native_kernels_are_reported_as_the_operators_find_them(found: Diagnosis
     status = native_status()
     assert (found.native, found.isa, found.native_reason) == (status.available, status.isa, status.reason)
     assert (found.native_cuda, found.native_cuda_reason) == (status.cuda, status.cuda_reason)
+    assert found.native_cuda_path == status.cuda_path
     assert found.native == (found.native_reason is None)
 
 

@@ -28,7 +28,7 @@ def doctor(as_json: bool) -> None:
 
 def _show(found: Diagnosis) -> None:
     native = f"yes, {found.isa}" if found.native else f"no: {found.native_reason}"
-    native_cuda = "yes" if found.native_cuda else f"no: {found.native_cuda_reason}"
+    native_cuda = f"yes, {found.native_cuda_path}" if found.native_cuda else f"no: {found.native_cuda_reason}"
     rows = [
         ["ophclip", f"{found.ophclip} on Python {found.python}, {found.machine}, {found.cpus} CPUs"],
         ["native kernels", native],
