@@ -163,7 +163,7 @@ def test_the_operator_follows_the_rules_of_torch() -> None:
     queries, base = unit_rows(3, 8, 0), unit_rows(40, 8, 1)
     exclude = (torch.tensor([0, 1, 1, 3]), torch.tensor([4, 0, 39]))
     for arguments in [
-        (queries, base, None, 40, 5, None, None),
-        (queries, None, pack(base).panels, 40, 5, *exclude),
+        (queries, base, None, None, None, 40, 5, None, None),
+        (queries, None, pack(base).panels, None, None, 40, 5, *exclude),
     ]:
         torch.library.opcheck(torch.ops.ophclip.topk.default, arguments)

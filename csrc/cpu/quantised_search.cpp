@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Maximum inner product search over quantised rows, whose result is that of the fp32 search, bit for bit.
+//
+// Scan: as in exact_search.cpp, but a score comes with a bound of its error (certificate.h), and a row is
+// kept while its upper bound reaches the k-th best lower bound. One comparison a score does that: with e =
+// <y, m> + s t <q, p>, a row can only reach what s <q, p> >= (reach - <y, m> - bound) / t, where the bound
+// takes the largest residual and norm of the panel. Settle: fp32 scores of the candidates, most promising
+// first, until the next upper bound is below the k-th score. A candidate whose upper bound equals that score
+// is looked at, because its id may be lower. Fall back: queries whose candidates are too many (see
+// candidates.h), or beyond the range of the certificate, are searched in fp32. Memory: a block of queries and
+// a few thousand candidates a query of it, independent of N.
+#include <bit>
+#include <numeric>
+
+#include "candidates.h"
+#include "certificate.h"
+#include "parallel.h"
+#include "query_block.h"
+#include "search.h"
+
+namespace ophclip {
+namespace {
+
+constexpr int64_t kQueriesAtOnce = 256;
+constexpr int64_t kRescoredShare = 8;  // a query that needs the fp32 scores of N / 8 rows has failed
+constexpr int64_t kFacts = 3;          // of a row: scale, residual norm, norm
+
+// What a task knows of its queries, an array each for the kernels.
+struct Bounds {
+  explicit Bounds(int64_t queries)
+      : bounds(queries), reach(queries), residual(queries), norm(queries), limits(queries) {}
+  std::vector<ErrorBound> bounds;
+  std::vector<float> reach, residual, norm;  // divided by t
+  std::vector<float> limits;
+};
+
+class QuantisedSearch {
+ public:
+  QuantisedSearch(const TopkProblem& problem, const Exclusions& exclusions)
+      : p_(problem),
+        exclusions_(exclusions),
+        kernels_(scan_kernels()),
+        rescorer_(problem),
+        is_int8_(p_.quantised.is_int8),
+        words_(ceil_div(p_.d, is_int8_ ? 4 : 2)),
+        centre_norm_(norm_of(p_.quantised.centre, p_.d)),
+        split_(p_.q, kQueriesAtOnce, p_.n, p_.threads),
+        candidates_(p_.q * split_.ranges),
+        has_failed_(p_.q) {}
+
+  void run(float* scores, int64_t* ids) {
+    parallel_for(split_.tasks(), p_.threads, [&](int64_t task) {
+      scan(task);
+      if (split_.ranges > 1) return;
+      for (int64_t i = split_.first_query(task); i < split_.end_query(task); ++i) finish(i, scores, ids);
+    });
+    if (split_.ranges > 1) parallel_for(p_.q, p_.threads, [&](int64_t i) { finish(i, scores, ids); });
+    std::vector<int64_t> failed;
+    for (int64_t i = 0; i < p_.q; ++i) {
+      if (has_failed_[i]) failed.push_back(i);
+    }
+    if (!failed.empty()) search_exactly(p_, exclusions_, failed, scores, ids);
+  }
+
+ private:
+  const TileKernel& kernel() const { return is_int8_ ? kernels_.int8 : kernels_.bf16; }
+  Candidates& candidates(int64_t query, int64_t task) {
+    return candidates_[query * split_.ranges + split_.range(task)];
+  }
+
+  void scan(int64_t task) {
+    const int64_t first_query = split_.first_query(task), count = split_.end_query(task) - first_query;
+    QueryBlock block(kernel(), count, words_);
+    Bounds known(count);
+    for (int64_t i = 0; i < count; ++i) prepare(i, task, block, known);
+    uint32_t dots[kMaxQueries * kPanel], masks[kMaxQueries];
+    for (int64_t panel = split_.first_panel(task); panel < split_.end_panel(task); ++panel) {
+      const uint32_t valid = ~0u >> (kPanel - std::min<int64_t>(kPanel, p_.n - panel * kPanel));
+      const float* facts = p_.quantised.facts + panel * kFacts * kPanel;
+      kernels_.limits(count, known.reach.data(), known.residual.data(), known.norm.data(), facts + kPanel,
+                      facts + 2 * kPanel, known.limits.data());
+      for (int64_t tile = 0; tile < block.tiles(); ++tile) {
+        const int64_t first = block.first(tile);
+        const int size = block.size(tile);
+        kernel().tile(size, words_, block.data(tile), p_.quantised.panels + panel * words_ * kPanel, dots);
+        reach(size, dots, facts, known.limits.data() + first, masks);
+        for (int r = 0; r < size; ++r) {
+          if (masks[r] & valid) offer(first + r, task, masks[r] & valid, dots + r * kPanel, panel, known);
+        }
+      }
+    }
+  }
+
+  void prepare(int64_t i, int64_t task, QueryBlock& block, Bounds& known) {
+    const int64_t query = split_.first_query(task) + i;
+    std::vector<uint16_t> rounded(p_.d);
+    std::vector<int8_t> codes(p_.d);
+    const ErrorBound bound = quantise_query(p_.queries + query * p_.d, p_.d, p_.quantised, centre_norm_,
+                                            rounded.data(), codes.data());
+    if (is_int8_) {
+      block.put_codes(i, codes.data(), p_.d);
+    } else {
+      block.put_bf16(i, rounded.data(), p_.d);
+    }
+    candidates(query, task) = Candidates(p_.k, p_.n / kRescoredShare);
+    if (!bound.is_scannable) candidates(query, task).fail();
+    known.bounds[i] = bound;
+    known.residual[i] = bound.residual / bound.scale;
+    known.norm[i] = bound.norm / bound.scale;
+    set_reach(i, candidates(query, task).reach(), known);
+  }
+
+  static void set_reach(int64_t i, float reach, Bounds& known) {
+    const ErrorBound& bound = known.bounds[i];
+    known.reach[i] = (reach - bound.offset - bound.constant) / bound.scale;
+  }
+
+  void reach(int queries, const uint32_t* dots, const float* scales, const float* limits,
+             uint32_t* masks) const {
+    if (is_int8_) {
+      kernels_.reach_ints(queries, reinterpret_cast<const int32_t*>(dots), scales, limits, masks);
+    } else {
+      kernels_.reach_floats(queries, reinterpret_cast<const float*>(dots), scales, limits, masks);
+    }
+  }
+
+  void offer(int64_t i, int64_t task, uint32_t mask, const uint32_t* dots, int64_t panel, Bounds& known) {
+    const int64_t query = split_.first_query(task) + i;
+    const ErrorBound& bound = known.bounds[i];
+    const float* facts = p_.quantised.facts + panel * kFacts * kPanel;
+    Candidates& kept = candidates(query, task);
+    for (; mask != 0 && !kept.has_failed(); mask &= mask - 1) {
+      const int j = std::countr_zero(mask);
+      const float dot =
+          is_int8_ ? static_cast<float>(static_cast<int32_t>(dots[j])) : std::bit_cast<float>(dots[j]);
+      const float score = bound.offset + bound.scale * (facts[j] * dot);
+      const float error =
+          bound.residual * facts[kPanel + j] + bound.norm * facts[2 * kPanel + j] + bound.constant;
+      const int64_t id = panel * kPanel + j;
+      if (score + error < kept.reach() || exclusions_.holds(query, id)) continue;
+      if (!(error < kMaxError)) kept.fail();
+      if (kept.has_failed() || kept.add({score - error, score + error, id}, query, rescorer_)) {
+        set_reach(i, kept.reach(), known);
+      }
+    }
+  }
+
+  void finish(int64_t query, float* scores, int64_t* ids) {
+    std::vector<Bounded> items;
+    for (int64_t range = 0; range < split_.ranges; ++range) {
+      Candidates& kept = candidates_[query * split_.ranges + range];
+      if (kept.has_failed()) has_failed_[query] = 1;
+      const std::vector<Bounded> part = kept.take();
+      items.insert(items.end(), part.begin(), part.end());
+    }
+    if (has_failed_[query]) return;
+    std::vector<Scored> found = settle(std::move(items), p_.k, query, rescorer_);
+    write_best(found, p_.k, scores + query * p_.k, ids + query * p_.k);
+  }
+
+  const TopkProblem& p_;
+  const Exclusions& exclusions_;
+  const ScanKernels& kernels_;
+  const Rescorer rescorer_;
+  const bool is_int8_;
+  const int64_t words_;
+  const double centre_norm_;
+  const Split split_;
+  std::vector<Candidates> candidates_;
+  std::vector<uint8_t> has_failed_;
+};
+
+// Where the k best are a large part of the base, or a row is too long for the sums, fp32 is as fast.
+bool pays(const TopkProblem& p) { return p.d > 0 && p.d <= kMaxScannedDepth && p.n >= 4 * p.k; }
+
+}  // namespace
+
+void search_quantised(const TopkProblem& problem, const Exclusions& exclusions, float* scores, int64_t* ids) {
+  if (pays(problem)) return QuantisedSearch(problem, exclusions).run(scores, ids);
+  std::vector<int64_t> all(problem.q);
+  std::iota(all.begin(), all.end(), 0);
+  search_exactly(problem, exclusions, all, scores, ids);
+}
+
+}  // namespace ophclip

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "query_block.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "multiply.h"
+
+namespace ophclip {
+
+QueryBlock::QueryBlock(const TileKernel& kernel, int64_t queries, int64_t words)
+    : queries_(queries),
+      words_(words),
+      parts_(kernel.query_words),
+      tiles_(ceil_div(queries, kernel.max_queries)),
+      stride_(1 + words * kernel.query_words),
+      data_(queries * stride_) {}
+
+template <typename Put>
+void QueryBlock::put(int64_t query, uint32_t start, Put put) {
+  int64_t tile = query * tiles_ / queries_;
+  while (first(tile + 1) <= query) ++tile;
+  const int64_t place = query - first(tile), count = size(tile);
+  uint32_t* block = data_.data() + first(tile) * stride_;
+  block[place] = start;
+  uint32_t* to = block + count + place * parts_;
+  for (int64_t word = 0; word < words_; ++word, to += count * parts_) {
+    for (int64_t part = 0; part < parts_; ++part) to[part] = put(word, part);
+  }
+}
+
+void QueryBlock::put_floats(int64_t query, const float* y, int64_t) {
+  put(query, 0, [&](int64_t word, int64_t) {
+    uint32_t bits;
+    std::memcpy(&bits, y + word, sizeof bits);
+    return bits;
+  });
+}
+
+// Whole words for a kernel that multiplies bfloat16, else the two of a word as floats.
+void QueryBlock::put_bf16(int64_t query, const uint16_t* y, int64_t depth) {
+  const auto at = [&](int64_t k) { return k < depth ? uint32_t{y[k]} : 0u; };
+  put(query, 0, [&](int64_t word, int64_t part) {
+    if (parts_ == 2) return at(2 * word + part) << 16;
+    return at(2 * word) | at(2 * word + 1) << 16;
+  });
+}
+
+// Whole words for a kernel that multiplies bytes, else the even and the odd codes as pairs of int16.
+void QueryBlock::put_codes(int64_t query, const int8_t* y, int64_t depth) {
+  const auto at = [&](int64_t k) { return k < depth ? int32_t{y[k]} : 0; };
+  int32_t sum = 0;
+  for (int64_t k = 0; k < depth; ++k) sum += y[k];
+  put(query, static_cast<uint32_t>(-128 * sum), [&](int64_t word, int64_t part) {
+    uint32_t bits = 0;
+    if (parts_ == 2) {
+      for (int i = 0; i < 2; ++i) bits |= (at(4 * word + 2 * i + part) & 0xffffu) << (16 * i);
+    } else {
+      for (int i = 0; i < 4; ++i) bits |= (at(4 * word + i) & 0xffu) << (8 * i);
+    }
+    return bits;
+  });
+}
+
+}  // namespace ophclip
