@@ -2,25 +2,38 @@
 #include "candidates.h"
 
 #include <algorithm>
-#include <functional>
 
 namespace ophclip {
 namespace {
 
-constexpr size_t kCapacity = 4096;  // candidates a query, or 4 k if that is more
+constexpr int64_t kFewest = 256;     // candidates that gather before the first are dropped, or 4 k
+constexpr int64_t kCapacity = 4096;  // candidates a query, or 4 k
 
+bool has_higher_lower(const Bounded& x, const Bounded& y) { return x.lower > y.lower; }
 bool has_higher_upper(const Bounded& x, const Bounded& y) { return x.upper > y.upper; }
+bool is_better_exact(const Bounded& x, const Bounded& y) {
+  return is_better({x.lower, x.id}, {y.lower, y.id});
+}
+
+// Computes the scores of the k items of highest lower bound, drops what cannot reach them, and returns the
+// least of them.
+float tighten(std::vector<Bounded>& items, int64_t k, int64_t query, const Rescorer& rescorer) {
+  const auto kth = items.begin() + (k - 1);
+  std::nth_element(items.begin(), kth, items.end(), has_higher_lower);
+  rescorer.rescore(query, items.data(), items.data() + k);
+  const float reach = std::min_element(items.begin(), kth + 1, [](const Bounded& x, const Bounded& y) {
+                        return x.lower < y.lower;
+                      })->lower;
+  std::erase_if(items, [&](const Bounded& item) { return item.upper < reach; });
+  return reach;
+}
 
 }  // namespace
 
-void Best::offer(Scored scored) {
-  if (is_full()) {
-    if (k_ == 0 || !is_better(scored, heap_.front())) return;
-    std::pop_heap(heap_.begin(), heap_.end(), is_better);
-    heap_.pop_back();
-  }
-  heap_.push_back(scored);
-  std::push_heap(heap_.begin(), heap_.end(), is_better);
+void Best::drop() {
+  std::nth_element(items_.begin(), items_.begin() + (k_ - 1), items_.end(), is_better);
+  items_.resize(k_);
+  reach_ = items_.back().score;
 }
 
 void write_best(std::vector<Scored>& found, int64_t k, float* scores, int64_t* ids) {
@@ -33,47 +46,35 @@ void write_best(std::vector<Scored>& found, int64_t k, float* scores, int64_t* i
 }
 
 void Rescorer::rescore(int64_t query, Bounded* first, Bounded* end) const {
-  const float* rows[kRescored];
-  Bounded* waiting[kRescored];
-  int count = 0;
-  const auto flush = [&] {
-    float scores[kRescored];
-    for (int i = count; i < kRescored; ++i) rows[i] = rows[0];
-    kernels_.rescore(p_.d, p_.queries + query * p_.d, rows, scores);
-    for (int i = 0; i < count; ++i) waiting[i]->lower = waiting[i]->upper = scores[i];
-    count = 0;
+  Bounded* waiting[2][kRescored];
+  const float* rows[2][kRescored];
+  // Fills a batch with the next items; places beyond the last repeat the rows of the batch before.
+  const auto gather = [&](int batch) {
+    int count = 0;
+    for (; first < end && count < kRescored; ++first) {
+      if (first->is_exact()) continue;
+      rows[batch][count] = p_.rows + first->id * p_.d;
+      waiting[batch][count++] = first;
+    }
+    for (int i = count; i < kRescored; ++i) rows[batch][i] = count > 0 ? rows[batch][0] : p_.rows;
+    return count;
   };
-  for (Bounded* item = first; item < end; ++item) {
-    if (item->is_exact()) continue;
-    rows[count] = p_.rows + item->id * p_.d;
-    waiting[count++] = item;
-    if (count == kRescored) flush();
+  int batch = 0, count = gather(0);
+  while (count > 0) {
+    const int next = gather(1 - batch);
+    float scores[kRescored];
+    kernels_.rescore(p_.d, p_.queries + query * p_.d, rows[batch], rows[1 - batch], scores);
+    for (int i = 0; i < count; ++i) waiting[batch][i]->lower = waiting[batch][i]->upper = scores[i];
+    batch = 1 - batch;
+    count = next;
   }
-  if (count > 0) flush();
 }
 
-float drop_hopeless(std::vector<Bounded>& items, int64_t k) {
-  if (static_cast<int64_t>(items.size()) < k) return kLowest;
-  std::vector<float> lowers(items.size());
-  std::transform(items.begin(), items.end(), lowers.begin(), [](const Bounded& item) { return item.lower; });
-  std::nth_element(lowers.begin(), lowers.begin() + (k - 1), lowers.end(), std::greater<>());
-  const float reach = lowers[k - 1];
-  std::erase_if(items, [&](const Bounded& item) { return item.upper < reach; });
-  return reach;
+Candidates::Candidates(int64_t k, int64_t max_rescored) : k_(k), max_rescored_(max_rescored) {
+  limit_ = first_limit();
 }
 
-Candidates::Candidates(int64_t k, int64_t max_rescored)
-    : k_(k),
-      max_rescored_(max_rescored),
-      limit_(std::max<size_t>(256, 4 * k)),
-      capacity_(std::max<size_t>(kCapacity, 4 * k)) {}
-
-bool Candidates::add(Bounded candidate, int64_t query, const Rescorer& rescorer) {
-  items_.push_back(candidate);
-  if (items_.size() < limit_) return false;
-  compact(query, rescorer);
-  return true;
-}
+size_t Candidates::first_limit() const { return std::max(kFewest, 4 * k_); }
 
 void Candidates::fail() {
   has_failed_ = true;
@@ -82,39 +83,40 @@ void Candidates::fail() {
 }
 
 void Candidates::compact(int64_t query, const Rescorer& rescorer) {
-  reach_ = drop_hopeless(items_, k_);
-  if (items_.size() > capacity_ / 2) {
+  reach_ = tighten(items_, k_, query, rescorer);
+  const size_t capacity = std::max(kCapacity, 4 * k_);
+  if (items_.size() > capacity / 2) {
     rescored_ += static_cast<int64_t>(items_.size());
     if (rescored_ > max_rescored_) return fail();
     rescorer.rescore(query, items_.data(), items_.data() + items_.size());
-    const auto is_before = [](const Bounded& x, const Bounded& y) {
-      return is_better({x.lower, x.id}, {y.lower, y.id});
-    };
-    std::nth_element(items_.begin(), items_.begin() + (k_ - 1), items_.end(), is_before);
+    std::nth_element(items_.begin(), items_.begin() + (k_ - 1), items_.end(), is_better_exact);
     items_.resize(k_);
     reach_ = items_.back().lower;
   }
-  limit_ = std::clamp(2 * items_.size(), std::max<size_t>(256, 4 * k_), capacity_);
+  limit_ = std::clamp(2 * items_.size(), first_limit(), capacity);
 }
 
 std::vector<Scored> settle(std::vector<Bounded> items, int64_t k, int64_t query, const Rescorer& rescorer) {
-  drop_hopeless(items, k);
-  Best best(k);
-  const auto look_at = [&](size_t first, size_t end) {
-    rescorer.rescore(query, items.data() + first, items.data() + end);
-    for (size_t i = first; i < end; ++i) best.offer({items[i].lower, items[i].id});
-  };
-  // The k most promising first: with their scores, most of the others are out before they need sorting.
-  const size_t likely = std::min<size_t>(k, items.size());
-  std::nth_element(items.begin(), items.begin() + likely, items.end(), has_higher_upper);
-  look_at(0, likely);
-  items.erase(items.begin(), items.begin() + likely);
-  std::erase_if(items, [&](const Bounded& item) { return item.upper < best.reach(); });
+  const auto size = static_cast<int64_t>(items.size());
+  if (size > k) tighten(items, k, query, rescorer);
   std::sort(items.begin(), items.end(), has_higher_upper);
-  for (size_t i = 0; i < items.size() && items[i].upper >= best.reach(); i += kRescored) {
-    look_at(i, std::min(i + kRescored, items.size()));
+  std::vector<Scored> best;  // a heap of k, the worst in front
+  const auto offer = [&](Scored scored) {
+    if (static_cast<int64_t>(best.size()) == k) {
+      if (!is_better(scored, best.front())) return;
+      std::pop_heap(best.begin(), best.end(), is_better);
+      best.pop_back();
+    }
+    best.push_back(scored);
+    std::push_heap(best.begin(), best.end(), is_better);
+  };
+  for (size_t i = 0; i < items.size(); i += kRescored) {
+    if (static_cast<int64_t>(best.size()) == k && items[i].upper < best.front().score) break;
+    const size_t end = std::min(i + kRescored, items.size());
+    rescorer.rescore(query, items.data() + i, items.data() + end);
+    for (size_t j = i; j < end; ++j) offer({items[j].lower, items[j].id});
   }
-  return best.heap();
+  return best;
 }
 
 }  // namespace ophclip

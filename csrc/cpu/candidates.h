@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "../ops.h"
@@ -23,18 +24,27 @@ inline bool is_better(const Scored& x, const Scored& y) {
   return x.score > y.score || (x.score == y.score && x.id < y.id);
 }
 
-// The k best of what is offered, in any order of ids.
+// The k best of what is offered. It lets some gather before it drops the others, which costs less than to
+// keep k in order.
 class Best {
  public:
   explicit Best(int64_t k) : k_(k) {}
-  void offer(Scored scored);
-  bool is_full() const { return static_cast<int64_t>(heap_.size()) == k_; }
-  float reach() const { return is_full() ? heap_.front().score : kLowest; }  // less cannot enter
-  const std::vector<Scored>& heap() const { return heap_; }
+  void offer(Scored scored) {
+    items_.push_back(scored);
+    if (static_cast<int64_t>(items_.size()) == 2 * k_ + kGathered) drop();
+  }
+  float reach() const {
+    return reach_;
+  }  // k better ones with lower ids are known than a later one of this score
+  const std::vector<Scored>& items() const { return items_; }
 
  private:
+  static constexpr int64_t kGathered = 64;
+  void drop();
+
   int64_t k_;
-  std::vector<Scored> heap_;  // the worst in front
+  float reach_ = kLowest;
+  std::vector<Scored> items_;
 };
 
 // Writes the k best of `found`, sorted; places beyond hold -inf and -1.
@@ -50,7 +60,7 @@ struct Bounded {
 // Computes fp32 scores from the rows of a base, with the chain of operations of the fp32 search.
 class Rescorer {
  public:
-  Rescorer(const TopkProblem& problem) : p_(problem), kernels_(scan_kernels()) {}
+  explicit Rescorer(const TopkProblem& problem) : p_(problem), kernels_(scan_kernels()) {}
   void rescore(int64_t query, Bounded* first, Bounded* end) const;
 
  private:
@@ -58,17 +68,22 @@ class Rescorer {
   const ScanKernels& kernels_;
 };
 
-// Collects candidates of one query. When there are many, those that cannot be among the k best are dropped:
-// whose upper bound is below the k-th best lower bound, the `reach`. If too many remain, their scores are
-// computed, which leaves k; once that has been done to `max_rescored` rows, the query has failed, and only a
-// full fp32 search can tell.
+// Collects candidates of one query. Once there are many, the fp32 scores of the k most promising are
+// computed, and those whose upper bound is below the least of these, the `reach`, are dropped. If too many
+// remain, all their scores are computed, which leaves k; once that has been done to `max_rescored` rows, the
+// query has failed, and only a full fp32 search can tell.
 class Candidates {
  public:
   Candidates() = default;
   Candidates(int64_t k, int64_t max_rescored);
 
-  // Whether `reach` may have changed.
-  bool add(Bounded candidate, int64_t query, const Rescorer& rescorer);
+  // Returns whether `reach` may have changed.
+  bool add(Bounded candidate, int64_t query, const Rescorer& rescorer) {
+    items_.push_back(candidate);
+    if (items_.size() < limit_) return false;
+    compact(query, rescorer);
+    return true;
+  }
   void fail();
   bool has_failed() const { return has_failed_; }
   float reach() const { return reach_; }
@@ -76,18 +91,16 @@ class Candidates {
 
  private:
   void compact(int64_t query, const Rescorer& rescorer);
+  size_t first_limit() const;
 
   int64_t k_ = 0, max_rescored_ = 0, rescored_ = 0;
-  size_t limit_ = 0, capacity_ = 0;
+  size_t limit_ = 0;
   float reach_ = kLowest;
   bool has_failed_ = false;
   std::vector<Bounded> items_;
 };
 
-// Returns the k-th greatest lower bound, or -inf if there are fewer than k, and drops what lies below it.
-float drop_hopeless(std::vector<Bounded>& items, int64_t k);
-
-// The k best of the candidates by fp32 score, and no more scores computed than that takes.
+// The k best of the candidates by fp32 score, and few more scores computed than that takes.
 std::vector<Scored> settle(std::vector<Bounded> items, int64_t k, int64_t query, const Rescorer& rescorer);
 
 }  // namespace ophclip

@@ -36,7 +36,7 @@ class ExactSearch {
     parallel_for(split_.queries, p_.threads, [&](int64_t i) {
       std::vector<Scored> found;
       for (int64_t range = 0; range < split_.ranges; ++range) {
-        const auto& heap = best_[i * split_.ranges + range].heap();
+        const auto& heap = best_[i * split_.ranges + range].items();
         found.insert(found.end(), heap.begin(), heap.end());
       }
       write_best(found, p_.k, scores + queries_[i] * p_.k, ids + queries_[i] * p_.k);
@@ -51,35 +51,34 @@ class ExactSearch {
       block.put_floats(i, p_.queries + queries_[first_query + i] * p_.d, p_.d);
     }
     std::vector<float> packed(p_.panels == nullptr ? kPanel * p_.d : 0);
-    float dots[kMaxQueries * kPanel], limits[kMaxQueries];
-    uint32_t masks[kMaxQueries];
+    std::vector<uint32_t> dots(count * kPanel), masks(count);
+    std::vector<float> limits(count, kLowest);
     for (int64_t panel = split_.first_panel(task); panel < split_.end_panel(task); ++panel) {
       const int64_t base_id = panel * kPanel, rows = std::min<int64_t>(kPanel, p_.n - base_id);
       const uint32_t valid = ~0u >> (kPanel - rows);
       const float* columns = p_.panels != nullptr ? p_.panels + base_id * p_.d : packed.data();
       if (p_.panels == nullptr) pack_transposed(p_.rows + base_id * p_.d, rows, p_.d, packed.data());
-      for (int64_t tile = 0; tile < block.tiles(); ++tile) {
-        const int64_t first = first_query + block.first(tile);
-        const int size = block.size(tile);
-        kernels_.fp32.tile(size, p_.d, block.data(tile), reinterpret_cast<const uint32_t*>(columns), dots);
-        for (int r = 0; r < size; ++r) limits[r] = best_of(first + r, task).reach();
-        kernels_.reach_floats(size, dots, kOnes, limits, masks);
-        for (int r = 0; r < size; ++r) {
-          if (masks[r] & valid) offer(first + r, task, masks[r] & valid, dots + r * kPanel, base_id);
-        }
+      const auto* words = reinterpret_cast<const uint32_t*>(columns);
+      block.score(words, p_.panels != nullptr ? words + kPanel * p_.d : words, dots.data());
+      kernels_.reach_floats(count, dots.data(), kOnes, limits.data(), masks.data());
+      for (int64_t i = 0; i < count; ++i) {
+        if ((masks[i] & valid) == 0) continue;
+        offer(first_query + i, task, masks[i] & valid, dots.data() + i * kPanel, base_id);
+        limits[i] = best_of(first_query + i, task).reach();
       }
     }
   }
 
   Best& best_of(int64_t i, int64_t task) { return best_[i * split_.ranges + split_.range(task)]; }
 
-  void offer(int64_t i, int64_t task, uint32_t mask, const float* scores, int64_t base_id) {
+  void offer(int64_t i, int64_t task, uint32_t mask, const uint32_t* dots, int64_t base_id) {
     Best& best = best_of(i, task);
     for (; mask != 0; mask &= mask - 1) {
       const int j = std::countr_zero(mask);
       // Ranges are scanned by rising id: an equal score cannot displace another.
-      if (best.is_full() && !(scores[j] > best.reach())) continue;
-      if (!exclusions_.holds(queries_[i], base_id + j)) best.offer({scores[j], base_id + j});
+      const float score = std::bit_cast<float>(dots[j]);
+      if (best.reach() > kLowest && !(score > best.reach())) continue;
+      if (!exclusions_.holds(queries_[i], base_id + j)) best.offer({score, base_id + j});
     }
   }
 

@@ -65,6 +65,7 @@ class QuantisedSearch {
 
  private:
   const TileKernel& kernel() const { return is_int8_ ? kernels_.int8 : kernels_.bf16; }
+  auto reach() const { return is_int8_ ? kernels_.reach_ints : kernels_.reach_floats; }
   Candidates& candidates(int64_t query, int64_t task) {
     return candidates_[query * split_.ranges + split_.range(task)];
   }
@@ -74,20 +75,18 @@ class QuantisedSearch {
     QueryBlock block(kernel(), count, words_);
     Bounds known(count);
     for (int64_t i = 0; i < count; ++i) prepare(i, task, block, known);
-    uint32_t dots[kMaxQueries * kPanel], masks[kMaxQueries];
+    std::vector<uint32_t> dots(count * kPanel), masks(count);
+    const int64_t panel_words = words_ * kPanel;
     for (int64_t panel = split_.first_panel(task); panel < split_.end_panel(task); ++panel) {
       const uint32_t valid = ~0u >> (kPanel - std::min<int64_t>(kPanel, p_.n - panel * kPanel));
       const float* facts = p_.quantised.facts + panel * kFacts * kPanel;
+      const uint32_t* words = p_.quantised.panels + panel * panel_words;
       kernels_.limits(count, known.reach.data(), known.residual.data(), known.norm.data(), facts + kPanel,
                       facts + 2 * kPanel, known.limits.data());
-      for (int64_t tile = 0; tile < block.tiles(); ++tile) {
-        const int64_t first = block.first(tile);
-        const int size = block.size(tile);
-        kernel().tile(size, words_, block.data(tile), p_.quantised.panels + panel * words_ * kPanel, dots);
-        reach(size, dots, facts, known.limits.data() + first, masks);
-        for (int r = 0; r < size; ++r) {
-          if (masks[r] & valid) offer(first + r, task, masks[r] & valid, dots + r * kPanel, panel, known);
-        }
+      block.score(words, words + panel_words, dots.data());
+      reach()(count, dots.data(), facts, known.limits.data(), masks.data());
+      for (int64_t i = 0; i < count; ++i) {
+        if (masks[i] & valid) offer(i, task, masks[i] & valid, dots.data() + i * kPanel, panel, known);
       }
     }
   }
@@ -114,15 +113,6 @@ class QuantisedSearch {
   static void set_reach(int64_t i, float reach, Bounds& known) {
     const ErrorBound& bound = known.bounds[i];
     known.reach[i] = (reach - bound.offset - bound.constant) / bound.scale;
-  }
-
-  void reach(int queries, const uint32_t* dots, const float* scales, const float* limits,
-             uint32_t* masks) const {
-    if (is_int8_) {
-      kernels_.reach_ints(queries, reinterpret_cast<const int32_t*>(dots), scales, limits, masks);
-    } else {
-      kernels_.reach_floats(queries, reinterpret_cast<const float*>(dots), scales, limits, masks);
-    }
   }
 
   void offer(int64_t i, int64_t task, uint32_t mask, const uint32_t* dots, int64_t panel, Bounds& known) {

@@ -7,23 +7,48 @@
 #include "multiply.h"
 
 namespace ophclip {
+namespace {
+
+constexpr int64_t kWordsAtOnce = 192;  // of a panel: 24 KiB
+constexpr int64_t kLine = 16;          // words of a cache line
+constexpr int64_t kWorthFetching =
+    4;  // tiles; with fewer, the panels pass as one stream, which needs no help
+
+}  // namespace
 
 QueryBlock::QueryBlock(const TileKernel& kernel, int64_t queries, int64_t words)
-    : queries_(queries),
+    : kernel_(kernel),
+      queries_(queries),
       words_(words),
       parts_(kernel.query_words),
       tiles_(ceil_div(queries, kernel.max_queries)),
-      stride_(1 + words * kernel.query_words),
-      data_(queries * stride_) {}
+      start_(queries),
+      data_(queries * words * kernel.query_words) {}
+
+void QueryBlock::score(const uint32_t* panel, const uint32_t* next, uint32_t* dots) const {
+  const int64_t chunks = ceil_div(words_, kWordsAtOnce), calls = chunks * tiles_;
+  const int64_t lines = tiles_ < kWorthFetching ? 0 : words_ * kPanel / kLine;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
+    const int64_t word = words_ * chunk / chunks, end = words_ * (chunk + 1) / chunks;
+    for (int64_t tile = 0; tile < tiles_; ++tile) {
+      const int64_t call = chunk * tiles_ + tile;
+      for (int64_t line = lines * call / calls; line < lines * (call + 1) / calls; ++line) {
+        __builtin_prefetch(next + line * kLine, 0, 2);
+      }
+      const uint32_t* query = data_.data() + (first(tile) * words_ + word * size(tile)) * parts_;
+      kernel_.tile(size(tile), end - word, chunk == 0 ? start_.data() + first(tile) : nullptr, query,
+                   panel + word * kPanel, dots + first(tile) * kPanel);
+    }
+  }
+}
 
 template <typename Put>
 void QueryBlock::put(int64_t query, uint32_t start, Put put) {
   int64_t tile = query * tiles_ / queries_;
   while (first(tile + 1) <= query) ++tile;
   const int64_t place = query - first(tile), count = size(tile);
-  uint32_t* block = data_.data() + first(tile) * stride_;
-  block[place] = start;
-  uint32_t* to = block + count + place * parts_;
+  start_[query] = start;
+  uint32_t* to = data_.data() + (first(tile) * words_ + place) * parts_;
   for (int64_t word = 0; word < words_; ++word, to += count * parts_) {
     for (int64_t part = 0; part < parts_; ++part) to[part] = put(word, part);
   }

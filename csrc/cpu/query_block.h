@@ -16,22 +16,26 @@ class QueryBlock {
   // `words` of 32 bits hold one row of the base.
   QueryBlock(const TileKernel& kernel, int64_t queries, int64_t words);
 
-  int64_t tiles() const { return tiles_; }
-  int64_t first(int64_t tile) const { return queries_ * tile / tiles_; }
-  int size(int64_t tile) const { return static_cast<int>(first(tile + 1) - first(tile)); }
-  const uint32_t* data(int64_t tile) const { return data_.data() + first(tile) * stride_; }
+  // dots[i, 0..32) becomes the inner products of query i with the rows of a panel. The panel's depth is taken
+  // in chunks that stay in the first cache while all tiles pass over them; `next` is fetched meanwhile.
+  void score(const uint32_t* panel, const uint32_t* next, uint32_t* dots) const;
 
   void put_floats(int64_t query, const float* y, int64_t depth);
   void put_bf16(int64_t query, const uint16_t* y, int64_t depth);
   void put_codes(int64_t query, const int8_t* y, int64_t depth);
 
  private:
+  int64_t first(int64_t tile) const { return queries_ * tile / tiles_; }
+  int size(int64_t tile) const { return static_cast<int>(first(tile + 1) - first(tile)); }
+
   // Calls put(word, part): what a query holds for one word of a row, in `query_words` parts.
   template <typename Put>
   void put(int64_t query, uint32_t start, Put put);
 
-  int64_t queries_, words_, parts_, tiles_, stride_;
-  std::vector<uint32_t> data_;
+  const TileKernel& kernel_;
+  int64_t queries_, words_, parts_, tiles_;
+  std::vector<uint32_t> start_;  // [queries]
+  std::vector<uint32_t> data_;   // for each tile [words, its queries, query_words]
 };
 
 }  // namespace ophclip

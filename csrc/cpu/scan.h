@@ -2,9 +2,8 @@
 //
 // The inner loops of the search, compiled once for each instruction set; `scan_kernels()` gives those of this
 // CPU. A base lies in panels of 32 rows: [words, 32] of 32-bit words, of which a word holds a float, two
-// bfloat16 or four codes of 8 bits of one row. Queries lie in blocks of up to `max_queries`, interleaved, so
-// that a kernel reads them as one stream:
-//   start [queries], then [words, queries, query_words].
+// bfloat16 or four codes of 8 bits of one row. Queries lie in tiles of up to `max_queries`, interleaved
+// [words, queries, query_words], so that a kernel reads them as one stream.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +12,15 @@
 
 namespace ophclip {
 
-constexpr int kMaxQueries = 14;  // the most of any kernel
-constexpr int kRescored = 8;     // rows of one `rescore` call
+constexpr int kRescored = 8;  // rows of one `rescore` call
 
 struct TileKernel {
   int max_queries;  // of one call
   int query_words;  // words of a query for one word of a row
   // out[r, 0..32) = start[r] + <query r, row j>, for r < queries <= max_queries, summed in order of the
-  // words.
-  void (*tile)(int queries, int64_t words, const uint32_t* block, const uint32_t* panel, void* out);
+  // words. Without `start`, the sums go on from `out`.
+  void (*tile)(int queries, int64_t words, const uint32_t* start, const uint32_t* query,
+               const uint32_t* panel, uint32_t* out);
 };
 
 struct ScanKernels {
@@ -32,13 +31,15 @@ struct ScanKernels {
                  const float* residuals, const float* norms, float* limits);
 
   // Bit j of masks[r] tells whether scales[j] * dots[r, j] >= limits[r], for j < 32.
-  void (*reach_floats)(int queries, const float* dots, const float* scales, const float* limits,
+  void (*reach_floats)(int64_t queries, const uint32_t* dots, const float* scales, const float* limits,
                        uint32_t* masks);
-  void (*reach_ints)(int queries, const int32_t* dots, const float* scales, const float* limits,
+  void (*reach_ints)(int64_t queries, const uint32_t* dots, const float* scales, const float* limits,
                      uint32_t* masks);
 
-  // scores[i] = <query, rows[i]>, i < 8, by the very chain of operations of the fp32 tile.
-  void (*rescore)(int64_t depth, const float* query, const float* const* rows, float* scores);
+  // scores[i] = <query, rows[i]>, i < 8, by the very chain of operations of the fp32 tile. The rows of `next`
+  // are fetched meanwhile.
+  void (*rescore)(int64_t depth, const float* query, const float* const* rows, const float* const* next,
+                  float* scores);
 };
 
 const ScanKernels& scan_kernels();

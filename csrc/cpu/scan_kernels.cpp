@@ -131,24 +131,29 @@ struct Int8 {
 #endif
 
 template <typename Format, int kQueries>
-void tile_of(int64_t words, const uint32_t* block, const uint32_t* panel, void* out) {
+void tile_of(int64_t words, const uint32_t* start, const uint32_t* query, const uint32_t* panel,
+             uint32_t* out) {
   using Sums = typename Format::Sums;
   for (int column = 0; column < kPanel; column += 2 * kLanes) {
     Sums left[kQueries], right[kQueries];
 #pragma GCC unroll 16
-    for (int r = 0; r < kQueries; ++r) left[r] = right[r] = as<Sums>(all(block[r]));
-    const uint32_t *query = block + kQueries, *row = panel + column;
+    for (int r = 0; r < kQueries; ++r) {
+      const uint32_t* from = out + r * kPanel + column;
+      left[r] = start != nullptr ? as<Sums>(all(start[r])) : load<Sums>(from);
+      right[r] = start != nullptr ? left[r] : load<Sums>(from + kLanes);
+    }
+    const uint32_t *y = query, *row = panel + column;
     for (int64_t word = 0; word < words; ++word) {
       const auto row0 = Format::split(load<Words>(row)), row1 = Format::split(load<Words>(row + kLanes));
 #pragma GCC unroll 16
       for (int r = 0; r < kQueries; ++r) {
-        Format::add(left[r], query + r * Format::kQueryWords, row0);
-        Format::add(right[r], query + r * Format::kQueryWords, row1);
+        Format::add(left[r], y + r * Format::kQueryWords, row0);
+        Format::add(right[r], y + r * Format::kQueryWords, row1);
       }
-      query += kQueries * Format::kQueryWords;
+      y += kQueries * Format::kQueryWords;
       row += kPanel;
     }
-    uint32_t* to = static_cast<uint32_t*>(out) + column;
+    uint32_t* to = out + column;
 #pragma GCC unroll 16
     for (int r = 0; r < kQueries; ++r) {
       std::memcpy(to + r * kPanel, &left[r], sizeof left[r]);
@@ -158,9 +163,10 @@ void tile_of(int64_t words, const uint32_t* block, const uint32_t* panel, void* 
 }
 
 template <typename Format, int kQueries>
-void tile(int queries, int64_t words, const uint32_t* block, const uint32_t* panel, void* out) {
-  if (queries == kQueries) return tile_of<Format, kQueries>(words, block, panel, out);
-  if constexpr (kQueries > 1) tile<Format, kQueries - 1>(queries, words, block, panel, out);
+void tile(int queries, int64_t words, const uint32_t* start, const uint32_t* query, const uint32_t* panel,
+          uint32_t* out) {
+  if (queries == kQueries) return tile_of<Format, kQueries>(words, start, query, panel, out);
+  if constexpr (kQueries > 1) tile<Format, kQueries - 1>(queries, words, start, query, panel, out);
 }
 
 template <typename Format>
@@ -199,9 +205,9 @@ void limits(int64_t queries, const float* reach, const float* residual, const fl
   }
 }
 
-template <typename Dots, typename Dot>
-void reach(int queries, const Dot* dots, const float* scales, const float* limits, uint32_t* masks) {
-  for (int r = 0; r < queries; ++r) {
+template <typename Dots>
+void reach(int64_t queries, const uint32_t* dots, const float* scales, const float* limits, uint32_t* masks) {
+  for (int64_t r = 0; r < queries; ++r) {
     const Floats limit = Floats{} + limits[r];
     uint32_t mask = 0;
 #pragma GCC unroll 8
@@ -223,16 +229,22 @@ inline float add_product(float sum, float x, float y) {
 #endif
 }
 
-void rescore(int64_t depth, const float* query, const float* const* rows, float* scores) {
+void rescore(int64_t depth, const float* query, const float* const* rows, const float* const* next,
+             float* scores) {
+  constexpr int64_t kLine = 16;  // floats of a cache line
   const float *x0 = rows[0], *x1 = rows[1], *x2 = rows[2], *x3 = rows[3];
   const float *x4 = rows[4], *x5 = rows[5], *x6 = rows[6], *x7 = rows[7];
   float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
-  for (int64_t k = 0; k < depth; ++k) {
-    const float y = query[k];
-    s0 = add_product(s0, y, x0[k]), s1 = add_product(s1, y, x1[k]);
-    s2 = add_product(s2, y, x2[k]), s3 = add_product(s3, y, x3[k]);
-    s4 = add_product(s4, y, x4[k]), s5 = add_product(s5, y, x5[k]);
-    s6 = add_product(s6, y, x6[k]), s7 = add_product(s7, y, x7[k]);
+  for (int64_t first = 0; first < depth; first += kLine) {
+    for (int i = 0; i < kRescored; ++i) __builtin_prefetch(next[i] + first);
+    const int64_t end = first + kLine < depth ? first + kLine : depth;
+    for (int64_t k = first; k < end; ++k) {
+      const float y = query[k];
+      s0 = add_product(s0, y, x0[k]), s1 = add_product(s1, y, x1[k]);
+      s2 = add_product(s2, y, x2[k]), s3 = add_product(s3, y, x3[k]);
+      s4 = add_product(s4, y, x4[k]), s5 = add_product(s5, y, x5[k]);
+      s6 = add_product(s6, y, x6[k]), s7 = add_product(s7, y, x7[k]);
+    }
   }
   const float sums[kRescored] = {s0, s1, s2, s3, s4, s5, s6, s7};
   std::memcpy(scores, sums, sizeof sums);
@@ -241,13 +253,8 @@ void rescore(int64_t depth, const float* query, const float* const* rows, float*
 }  // namespace
 
 extern const ScanKernels table;
-const ScanKernels table = {kernel_of<Fp32>(),
-                           kernel_of<Bf16>(),
-                           kernel_of<Int8>(),
-                           limits,
-                           reach<Floats, float>,
-                           reach<Ints, int32_t>,
-                           rescore};
+const ScanKernels table = {
+    kernel_of<Fp32>(), kernel_of<Bf16>(), kernel_of<Int8>(), limits, reach<Floats>, reach<Ints>, rescore};
 
 }  // namespace OPHCLIP_ISA_NAMESPACE
 }  // namespace ophclip
