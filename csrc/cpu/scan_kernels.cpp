@@ -56,7 +56,8 @@ inline Vector load(const void* x) {
 }
 
 inline Words all(uint32_t word) { return Words{} + word; }
-inline Floats all_floats(uint32_t word) { return Floats{} + as<float>(word); }
+// Through integers: 0 + x is not x for a float -0, so GCC would add for each one.
+inline Floats all_floats(uint32_t word) { return as<Floats>(all(word)); }
 
 struct Fp32 {
   using Sums = Floats;
