@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "query_block.h"
 
-#include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "multiply.h"
@@ -10,7 +10,6 @@ namespace ophclip {
 namespace {
 
 constexpr int64_t kWordsAtOnce = 192;  // of a panel: 24 KiB
-constexpr int64_t kLine = 16;          // words of a cache line
 constexpr int64_t kWorthFetching =
     4;  // tiles; with fewer, the panels pass as one stream, which needs no help
 
@@ -27,17 +26,18 @@ QueryBlock::QueryBlock(const TileKernel& kernel, int64_t queries, int64_t words)
 
 void QueryBlock::score(const uint32_t* panel, const uint32_t* next, uint32_t* dots) const {
   const int64_t chunks = ceil_div(words_, kWordsAtOnce), calls = chunks * tiles_;
-  const int64_t lines = tiles_ < kWorthFetching ? 0 : words_ * kPanel / kLine;
+  // All calls together pass calls * words / chunks = tiles * words words, and are to fetch 2 words lines.
+  const int64_t lines = words_ * kPanel / kLineWords;
+  const int64_t fetch_every =
+      tiles_ < kWorthFetching ? int64_t{1} << 40
+                              : static_cast<int64_t>(std::bit_floor<uint64_t>(tiles_ * kLineWords / kPanel));
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const int64_t word = words_ * chunk / chunks, end = words_ * (chunk + 1) / chunks;
     for (int64_t tile = 0; tile < tiles_; ++tile) {
-      const int64_t call = chunk * tiles_ + tile;
-      for (int64_t line = lines * call / calls; line < lines * (call + 1) / calls; ++line) {
-        __builtin_prefetch(next + line * kLine, 0, 2);
-      }
+      const int64_t line = lines * (chunk * tiles_ + tile) / calls;
       const uint32_t* query = data_.data() + (first(tile) * words_ + word * size(tile)) * parts_;
       kernel_.tile(size(tile), end - word, chunk == 0 ? start_.data() + first(tile) : nullptr, query,
-                   panel + word * kPanel, dots + first(tile) * kPanel);
+                   panel + word * kPanel, next + line * kLineWords, fetch_every, dots + first(tile) * kPanel);
     }
   }
 }

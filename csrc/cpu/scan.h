@@ -12,15 +12,17 @@
 
 namespace ophclip {
 
-constexpr int kRescored = 8;  // rows of one `rescore` call
+constexpr int kRescored = 8;        // rows of one `rescore` call
+constexpr int64_t kLineWords = 16;  // 32-bit words of a cache line
 
 struct TileKernel {
   int max_queries;  // of one call
   int query_words;  // words of a query for one word of a row
   // out[r, 0..32) = start[r] + <query r, row j>, for r < queries <= max_queries, summed in order of the
-  // words. Without `start`, the sums go on from `out`.
+  // words. Without `start`, the sums go on from `out`. Meanwhile cache lines from `fetch` on are fetched, one
+  // every `fetch_every` words, a power of two.
   void (*tile)(int queries, int64_t words, const uint32_t* start, const uint32_t* query,
-               const uint32_t* panel, uint32_t* out);
+               const uint32_t* panel, const uint32_t* fetch, int64_t fetch_every, uint32_t* out);
 };
 
 struct ScanKernels {

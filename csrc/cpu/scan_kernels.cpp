@@ -133,7 +133,7 @@ struct Int8 {
 
 template <typename Format, int kQueries>
 void tile_of(int64_t words, const uint32_t* start, const uint32_t* query, const uint32_t* panel,
-             uint32_t* out) {
+             const uint32_t* fetch, int64_t fetch_every, uint32_t* out) {
   using Sums = typename Format::Sums;
   for (int column = 0; column < kPanel; column += 2 * kLanes) {
     Sums left[kQueries], right[kQueries];
@@ -145,6 +145,10 @@ void tile_of(int64_t words, const uint32_t* start, const uint32_t* query, const 
     }
     const uint32_t *y = query, *row = panel + column;
     for (int64_t word = 0; word < words; ++word) {
+      if ((word & (fetch_every - 1)) == 0) {
+        __builtin_prefetch(fetch, 0, 2);
+        fetch += kLineWords;
+      }
       const auto row0 = Format::split(load<Words>(row)), row1 = Format::split(load<Words>(row + kLanes));
 #pragma GCC unroll 16
       for (int r = 0; r < kQueries; ++r) {
@@ -165,9 +169,13 @@ void tile_of(int64_t words, const uint32_t* start, const uint32_t* query, const 
 
 template <typename Format, int kQueries>
 void tile(int queries, int64_t words, const uint32_t* start, const uint32_t* query, const uint32_t* panel,
-          uint32_t* out) {
-  if (queries == kQueries) return tile_of<Format, kQueries>(words, start, query, panel, out);
-  if constexpr (kQueries > 1) tile<Format, kQueries - 1>(queries, words, start, query, panel, out);
+          const uint32_t* fetch, int64_t fetch_every, uint32_t* out) {
+  if (queries == kQueries) {
+    return tile_of<Format, kQueries>(words, start, query, panel, fetch, fetch_every, out);
+  }
+  if constexpr (kQueries > 1) {
+    tile<Format, kQueries - 1>(queries, words, start, query, panel, fetch, fetch_every, out);
+  }
 }
 
 template <typename Format>
@@ -232,13 +240,12 @@ inline float add_product(float sum, float x, float y) {
 
 void rescore(int64_t depth, const float* query, const float* const* rows, const float* const* next,
              float* scores) {
-  constexpr int64_t kLine = 16;  // floats of a cache line
   const float *x0 = rows[0], *x1 = rows[1], *x2 = rows[2], *x3 = rows[3];
   const float *x4 = rows[4], *x5 = rows[5], *x6 = rows[6], *x7 = rows[7];
   float s0 = 0, s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0, s6 = 0, s7 = 0;
-  for (int64_t first = 0; first < depth; first += kLine) {
+  for (int64_t first = 0; first < depth; first += kLineWords) {
     for (int i = 0; i < kRescored; ++i) __builtin_prefetch(next[i] + first);
-    const int64_t end = first + kLine < depth ? first + kLine : depth;
+    const int64_t end = first + kLineWords < depth ? first + kLineWords : depth;
     for (int64_t k = first; k < end; ++k) {
       const float y = query[k];
       s0 = add_product(s0, y, x0[k]), s1 = add_product(s1, y, x1[k]);
