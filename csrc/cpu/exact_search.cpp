@@ -50,6 +50,7 @@ class ExactSearch {
     for (int64_t i = 0; i < count; ++i) {
       block.put_floats(i, p_.queries + queries_[first_query + i] * p_.d, p_.d);
     }
+    block.interleave();
     std::vector<float> packed(p_.panels == nullptr ? kPanel * p_.d : 0);
     std::vector<uint32_t> dots(count * kPanel), masks(count);
     std::vector<float> limits(count, kLowest);

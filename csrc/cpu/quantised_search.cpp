@@ -75,6 +75,7 @@ class QuantisedSearch {
     QueryBlock block(kernel(), count, words_);
     Bounds known(count);
     for (int64_t i = 0; i < count; ++i) prepare(i, task, block, known);
+    block.interleave();
     std::vector<uint32_t> dots(count * kPanel), masks(count);
     const int64_t panel_words = words_ * kPanel;
     for (int64_t panel = split_.first_panel(task); panel < split_.end_panel(task); ++panel) {

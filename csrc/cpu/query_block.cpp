@@ -22,7 +22,7 @@ QueryBlock::QueryBlock(const TileKernel& kernel, int64_t queries, int64_t words)
       parts_(kernel.query_words),
       tiles_(ceil_div(queries, kernel.max_queries)),
       start_(queries),
-      data_(queries * words * kernel.query_words) {}
+      rows_(queries * words * kernel.query_words) {}
 
 void QueryBlock::score(const uint32_t* panel, const uint32_t* next, uint32_t* dots) const {
   const int64_t chunks = ceil_div(words_, kWordsAtOnce), calls = chunks * tiles_;
@@ -44,14 +44,25 @@ void QueryBlock::score(const uint32_t* panel, const uint32_t* next, uint32_t* do
 
 template <typename Put>
 void QueryBlock::put(int64_t query, uint32_t start, Put put) {
-  int64_t tile = query * tiles_ / queries_;
-  while (first(tile + 1) <= query) ++tile;
-  const int64_t place = query - first(tile), count = size(tile);
   start_[query] = start;
-  uint32_t* to = data_.data() + (first(tile) * words_ + place) * parts_;
-  for (int64_t word = 0; word < words_; ++word, to += count * parts_) {
+  uint32_t* to = rows_.data() + query * words_ * parts_;
+  for (int64_t word = 0; word < words_; ++word, to += parts_) {
     for (int64_t part = 0; part < parts_; ++part) to[part] = put(word, part);
   }
+}
+
+void QueryBlock::interleave() {
+  data_.resize(rows_.size());
+  uint32_t* to = data_.data();
+  for (int64_t tile = 0; tile < tiles_; ++tile) {
+    for (int64_t word = 0; word < words_; ++word) {
+      for (int64_t query = first(tile); query < first(tile + 1); ++query) {
+        const uint32_t* from = rows_.data() + (query * words_ + word) * parts_;
+        for (int64_t part = 0; part < parts_; ++part) *to++ = from[part];
+      }
+    }
+  }
+  rows_ = {};
 }
 
 void QueryBlock::put_floats(int64_t query, const float* y, int64_t) {
