@@ -22,8 +22,8 @@ VALUES_AT_ONCE = 1 << 21  # elements that are packed at a time: what is needed b
 class QuantisedRows:
     """What a base of precision bf16 or int8 is scanned for, and what its scores are computed from."""
 
-    rows: Tensor  # float32 [N, D], as they came
     facts: Tensor  # float32 [ceil(N / 32), 3, 32]: scale, residual norm, norm of each row
+    rows: Tensor  # float32 [N, D], as they came
     centre: Tensor  # float32 [D], taken off every row before it was rounded
 
 
@@ -53,7 +53,8 @@ class PackedBase:
         """The rows, float32 `[N, D]`: a copy where the precision is fp32."""
         if self.quantised is not None:
             return self.quantised.rows
-        return self.panels.transpose(1, 2).reshape(-1, self.dim)[: self.num_rows].contiguous()
+        filled = self.panels.transpose(1, 2).reshape(len(self.panels) * PANEL, self.dim)
+        return filled[: self.num_rows].contiguous()
 
     @property
     def nbytes(self) -> int:
@@ -107,7 +108,7 @@ def _pack_quantised(x: Tensor, precision: Literal["bf16", "int8"]) -> PackedBase
     rows, centre = x.to(torch.float32, copy=True, memory_format=torch.contiguous_format), centre_of(x)
     for place, chunk in _chunks(rows, centre):
         panels[place], facts[place] = quantise(chunk, centre, precision)
-    return PackedBase(panels, num_rows, precision, QuantisedRows(rows, facts, centre))
+    return PackedBase(panels, num_rows, precision, QuantisedRows(facts, rows, centre))
 
 
 def _num_panels(num_rows: int) -> int:
