@@ -23,16 +23,23 @@ namespace ophclip {
 namespace {
 
 constexpr int64_t kQueriesAtOnce = 256;
-constexpr int64_t kRescoredShare = 8;  // a query that needs the fp32 scores of N / 8 rows has failed
-constexpr int64_t kFacts = 3;          // of a row: scale, residual norm, norm
+constexpr int64_t kRescoredShare =
+    32;                        // more fp32 scores than of N / 32 rows cost a third of the fp32 search
+constexpr int64_t kFacts = 3;  // of a row: scale, residual norm, norm
 
 // What a task knows of its queries, an array each for the kernels.
 struct Bounds {
   explicit Bounds(int64_t queries)
-      : bounds(queries), reach(queries), residual(queries), norm(queries), limits(queries) {}
+      : bounds(queries),
+        reach(queries),
+        residual(queries),
+        norm(queries),
+        limits(queries),
+        num_open(queries) {}
   std::vector<ErrorBound> bounds;
   std::vector<float> reach, residual, norm;  // divided by t
   std::vector<float> limits;
+  int64_t num_open = 0;  // queries that have not failed
 };
 
 class QuantisedSearch {
@@ -89,6 +96,7 @@ class QuantisedSearch {
       for (int64_t i = 0; i < count; ++i) {
         if (masks[i] & valid) offer(i, task, masks[i] & valid, dots.data() + i * kPanel, panel, known);
       }
+      if (known.num_open == 0) return;
     }
   }
 
@@ -104,7 +112,10 @@ class QuantisedSearch {
       block.put_bf16(i, rounded.data(), p_.d);
     }
     candidates(query, task) = Candidates(p_.k, p_.n / kRescoredShare);
-    if (!bound.is_scannable) candidates(query, task).fail();
+    if (!bound.is_scannable) {
+      candidates(query, task).fail();
+      --known.num_open;
+    }
     known.bounds[i] = bound;
     known.residual[i] = bound.residual / bound.scale;
     known.norm[i] = bound.norm / bound.scale;
@@ -135,6 +146,7 @@ class QuantisedSearch {
         set_reach(i, kept.reach(), known);
       }
     }
+    if (kept.has_failed()) --known.num_open;
   }
 
   void finish(int64_t query, float* scores, int64_t* ids) {
