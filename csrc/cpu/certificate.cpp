@@ -6,6 +6,8 @@
 #include <cstring>
 #include <limits>
 
+#include "repeated_words.h"
+
 namespace ophclip {
 namespace {
 
@@ -41,20 +43,23 @@ double norm_of(const float* x, int64_t depth) {
   return std::sqrt(sum);
 }
 
-ErrorBound quantise_query(const float* y, int64_t depth, const QuantisedRows& base, double centre_norm,
-                          uint16_t* rounded, int8_t* codes) {
-  ErrorBound bound;
+bool is_scannable(const float* y, int64_t depth) {
   float largest = 0;
   for (int64_t k = 0; k < depth; ++k) largest = std::max(largest, std::fabs(y[k]));
-  if (!(largest >= kSmallest && largest <= kLargest)) return bound;
-  bound.is_scannable = true;
-  if (base.is_int8) bound.scale = largest / 127;
+  return largest >= kSmallest && largest <= kLargest;
+}
+
+ErrorBound quantise_query(const float* y, int64_t depth, const QuantisedRows& base, double centre_norm,
+                          float span, uint16_t* rounded, int16_t* codes) {
+  ErrorBound bound;
+  if (base.is_int8) bound.scale = span / kLargestCode;
   const float inverse = 1 / bound.scale;
   double offset = 0, quantised = 0, residual = 0;
   for (int64_t k = 0; k < depth; ++k) {
     double value;
     if (base.is_int8) {
-      codes[k] = static_cast<int8_t>(std::clamp(std::nearbyint(y[k] * inverse), -127.0f, 127.0f));
+      constexpr float kMost = kLargestCode * kMostPasses;
+      codes[k] = static_cast<int16_t>(std::clamp(std::nearbyint(y[k] * inverse), -kMost, kMost));
       value = double{bound.scale} * codes[k];
     } else {
       rounded[k] = to_bf16(y[k]);

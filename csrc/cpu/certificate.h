@@ -28,15 +28,18 @@ constexpr int64_t kMaxScannedDepth = 1 << 16;  // sums of codes fit int32, and g
 constexpr float kMaxError = 0x1p100f;          // beyond it the fp32 search itself may overflow
 
 struct ErrorBound {
-  bool is_scannable = false;
   float scale = 1;                             // t
   float offset = 0;                            // <y, m>
   float residual = 0, norm = 0, constant = 0;  // the factors of the bound
 };
 
-// Rounds a query to bfloat16 (`rounded`) or to codes (`codes`), whichever the base holds, both [D].
+// Whether the certificate covers a query.
+bool is_scannable(const float* y, int64_t depth);
+
+// Rounds a query to bfloat16 (`rounded`) or to codes (`codes`, where 127 stands for `span`), whichever the
+// base holds, both [D]; the query must be scannable.
 ErrorBound quantise_query(const float* y, int64_t depth, const QuantisedRows& base, double centre_norm,
-                          uint16_t* rounded, int8_t* codes);
+                          float span, uint16_t* rounded, int16_t* codes);
 
 double norm_of(const float* x, int64_t depth);
 

@@ -17,6 +17,7 @@
 #include "certificate.h"
 #include "parallel.h"
 #include "query_block.h"
+#include "repeated_words.h"
 #include "search.h"
 
 namespace ophclip {
@@ -79,10 +80,8 @@ class QuantisedSearch {
 
   void scan(int64_t task) {
     const int64_t first_query = split_.first_query(task), count = split_.end_query(task) - first_query;
-    QueryBlock block(kernel(), count, words_);
     Bounds known(count);
-    for (int64_t i = 0; i < count; ++i) prepare(i, task, block, known);
-    block.interleave();
+    QueryBlock block = prepare(task, known);
     std::vector<uint32_t> dots(count * kPanel), masks(count);
     const int64_t panel_words = words_ * kPanel;
     for (int64_t panel = split_.first_panel(task); panel < split_.end_panel(task); ++panel) {
@@ -100,26 +99,40 @@ class QuantisedSearch {
     }
   }
 
-  void prepare(int64_t i, int64_t task, QueryBlock& block, Bounds& known) {
-    const int64_t query = split_.first_query(task) + i;
+  QueryBlock prepare(int64_t task, Bounds& known) {
+    const int64_t first = split_.first_query(task), count = split_.end_query(task) - first;
+    RepeatedWords repeated(words_);
+    std::vector<float> spans(count);
+    for (int64_t i = 0; i < count; ++i) {
+      const float* y = p_.queries + (first + i) * p_.d;
+      candidates(first + i, task) = Candidates(p_.k, p_.n / kRescoredShare);
+      if (!is_scannable(y, p_.d)) {
+        candidates(first + i, task).fail();
+        --known.num_open;
+      } else if (is_int8_) {
+        spans[i] = repeated.span_of(y, p_.d);
+      }
+    }
+    QueryBlock block(kernel(), count, words_, repeated.list());
     std::vector<uint16_t> rounded(p_.d);
-    std::vector<int8_t> codes(p_.d);
-    const ErrorBound bound = quantise_query(p_.queries + query * p_.d, p_.d, p_.quantised, centre_norm_,
-                                            rounded.data(), codes.data());
-    if (is_int8_) {
-      block.put_codes(i, codes.data(), p_.d);
-    } else {
-      block.put_bf16(i, rounded.data(), p_.d);
+    std::vector<int16_t> codes(p_.d);
+    for (int64_t i = 0; i < count; ++i) {
+      const Candidates& kept = candidates(first + i, task);
+      if (!kept.has_failed()) {
+        known.bounds[i] = quantise_query(p_.queries + (first + i) * p_.d, p_.d, p_.quantised, centre_norm_,
+                                         spans[i], rounded.data(), codes.data());
+      }
+      if (is_int8_) {
+        block.put_codes(i, codes.data(), p_.d);
+      } else {
+        block.put_bf16(i, rounded.data(), p_.d);
+      }
+      known.residual[i] = known.bounds[i].residual / known.bounds[i].scale;
+      known.norm[i] = known.bounds[i].norm / known.bounds[i].scale;
+      set_reach(i, kept.reach(), known);
     }
-    candidates(query, task) = Candidates(p_.k, p_.n / kRescoredShare);
-    if (!bound.is_scannable) {
-      candidates(query, task).fail();
-      --known.num_open;
-    }
-    known.bounds[i] = bound;
-    known.residual[i] = bound.residual / bound.scale;
-    known.norm[i] = bound.norm / bound.scale;
-    set_reach(i, candidates(query, task).reach(), known);
+    block.interleave();
+    return block;
   }
 
   static void set_reach(int64_t i, float reach, Bounds& known) {

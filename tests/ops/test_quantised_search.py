@@ -104,6 +104,27 @@ def test_more_queries_than_a_block_are_searched(precision: str) -> None:
     assert topk(QUERIES, pack(ROWS[:0], precision), 0)[1].shape == (Q, 0)  # type: ignore[arg-type]
 
 
+def outlying(dim: int) -> Tensor:
+    """Return a vector `[dim]` with a few large coordinates, as embeddings of one model share them."""
+    vector = torch.zeros(dim)
+    vector[[5, 6, 130, 301]] = torch.tensor([25.0, -7.0, 12.0, -9.0])
+    return vector
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("num_queries", [1, 20, 300])
+@pytest.mark.parametrize("shared", [0.0, 1.0, -3.0])
+def test_outlying_coordinates_of_queries_are_scanned_in_parts(
+    shared: float, num_queries: int, precision: str
+) -> None:
+    base = random(2000, 512, seed=12) + shared * outlying(512)
+    queries = random(num_queries, 512, seed=13) * magnitudes(num_queries, -3, 3)
+    queries[::2] += outlying(512)
+    assert_finds_what_fp32_finds(queries, base, 10, precision)
+    queries[0] += 400 * torch.eye(512)[77]  # too large for codes of any number of parts
+    assert_finds_what_fp32_finds(queries, base, 10, precision)
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_row_too_long_for_the_sums_is_searched_all_the_same(precision: str) -> None:
     assert_finds_what_fp32_finds(random(2, 66_000, seed=5), random(40, 66_000, seed=6), 3, precision)
@@ -217,9 +238,10 @@ ISA_PROGRAM = """
 import torch
 from ophclip.ops import native_status, pack, topk
 generator = torch.Generator().manual_seed(0)
-for num_queries, dim, k in [(1, 33, 5), (5, 64, 1), (40, 130, 50), (14, 768, 10), (300, 5, 10)]:
+for num_queries, dim, k in [(1, 33, 5), (5, 64, 1), (40, 130, 50), (14, 768, 10), (90, 5, 10)]:
     base = torch.randn(3000, dim, generator=generator)
     queries = torch.randn(num_queries, dim, generator=generator)
+    queries[:, dim // 2] *= 20
     expected = topk(queries, pack(base), k)
     for precision in ("bf16", "int8"):
         assert all(map(torch.equal, topk(queries, pack(base, precision), k), expected)), (dim, precision)
