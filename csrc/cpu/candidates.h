@@ -36,7 +36,7 @@ class Best {
   float reach() const {
     return reach_;
   }  // k better ones with lower ids are known than a later one of this score
-  const std::vector<Scored>& items() const { return items_; }
+  std::vector<Scored> take() { return std::move(items_); }  // the k best, and perhaps more
 
  private:
   static constexpr int64_t kGathered = 64;

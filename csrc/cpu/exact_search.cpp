@@ -32,15 +32,13 @@ class ExactSearch {
         best_(queries.size() * split_.ranges, Best(p_.k)) {}
 
   void run(float* scores, int64_t* ids) {
-    parallel_for(split_.tasks(), p_.threads, [&](int64_t task) { scan(task); });
-    parallel_for(split_.queries, p_.threads, [&](int64_t i) {
-      std::vector<Scored> found;
-      for (int64_t range = 0; range < split_.ranges; ++range) {
-        const auto& heap = best_[i * split_.ranges + range].items();
-        found.insert(found.end(), heap.begin(), heap.end());
-      }
-      write_best(found, p_.k, scores + queries_[i] * p_.k, ids + queries_[i] * p_.k);
+    parallel_for(split_.tasks(), p_.threads, [&](int64_t task) {
+      scan(task);
+      if (split_.ranges > 1) return;
+      for (int64_t i = split_.first_query(task); i < split_.end_query(task); ++i) finish(i, scores, ids);
     });
+    if (split_.ranges == 1) return;
+    parallel_for(split_.queries, p_.threads, [&](int64_t i) { finish(i, scores, ids); });
   }
 
  private:
@@ -68,6 +66,15 @@ class ExactSearch {
         limits[i] = best_of(first_query + i, task).reach();
       }
     }
+  }
+
+  void finish(int64_t i, float* scores, int64_t* ids) {
+    std::vector<Scored> found;
+    for (int64_t range = 0; range < split_.ranges; ++range) {
+      const std::vector<Scored> part = best_[i * split_.ranges + range].take();
+      found.insert(found.end(), part.begin(), part.end());
+    }
+    write_best(found, p_.k, scores + queries_[i] * p_.k, ids + queries_[i] * p_.k);
   }
 
   Best& best_of(int64_t i, int64_t task) { return best_[i * split_.ranges + split_.range(task)]; }

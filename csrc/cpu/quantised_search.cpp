@@ -117,10 +117,15 @@ class QuantisedSearch {
     std::vector<uint16_t> rounded(p_.d);
     std::vector<int16_t> codes(p_.d);
     for (int64_t i = 0; i < count; ++i) {
-      const Candidates& kept = candidates(first + i, task);
+      Candidates& kept = candidates(first + i, task);
       if (!kept.has_failed()) {
         known.bounds[i] = quantise_query(p_.queries + (first + i) * p_.d, p_.d, p_.quantised, centre_norm_,
                                          spans[i], rounded.data(), codes.data());
+        if (!(known.bounds[i].constant < kMaxError)) {
+          known.bounds[i] = {};
+          kept.fail();
+          --known.num_open;
+        }
       }
       if (is_int8_) {
         block.put_codes(i, codes.data(), p_.d);

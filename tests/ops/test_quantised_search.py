@@ -73,6 +73,7 @@ CASES = {
     "equal rows": (QUERIES, ROWS[:1].repeat(N, 1)),
     "rows that are queries": (ROWS[:Q], ROWS),
     "a large mean": (QUERIES, ROWS + 30 * ROWS[:1]),
+    "a mean beyond any range": (QUERIES * 1e11, ROWS * 1e36 + 1e38),
     "an outlying coordinate": (QUERIES, ROWS + 1000 * torch.eye(D)[5]),
     "a wide coordinate": (QUERIES, ROWS * (1 + 300 * torch.eye(D)[5])),
     "small integers": (QUERIES.round(), ROWS.round()),
