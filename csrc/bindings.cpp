@@ -42,13 +42,16 @@ ophclip::ContrastiveProblem contrastive_problem(uintptr_t a, uintptr_t b, bool b
   return problem;
 }
 
-void topk(uintptr_t queries, uintptr_t rows, uintptr_t panels, int64_t q, int64_t n, int64_t d, int64_t k,
+void topk(uintptr_t queries, uintptr_t rows, uintptr_t panels, uintptr_t quantised, uintptr_t facts,
+          uintptr_t centre, bool is_int8, int64_t q, int64_t n, int64_t d, int64_t k,
           uintptr_t exclude_indptr, uintptr_t exclude_indices, int64_t num_excluded, uintptr_t scores,
           uintptr_t ids, int threads) {
   ophclip::TopkProblem problem;
   problem.queries = at<const float>(queries);
   problem.rows = at<const float>(rows);
   problem.panels = at<const float>(panels);
+  problem.quantised = {at<const uint32_t>(quantised), at<const float>(facts), at<const float>(centre),
+                       is_int8};
   problem.q = q;
   problem.n = n;
   problem.d = d;
@@ -75,9 +78,10 @@ PYBIND11_MODULE(_native, module) {
   module.def("contrastive", &ophclip::contrastive, py::arg("levels"),
              py::call_guard<py::gil_scoped_release>(), "Return a ContrastiveResult a level.");
   module.def("topk", &topk, py::kw_only(), py::arg("queries"), py::arg("rows"), py::arg("panels"),
-             py::arg("q"), py::arg("n"), py::arg("d"), py::arg("k"), py::arg("exclude_indptr"),
-             py::arg("exclude_indices"), py::arg("num_excluded"), py::arg("scores"), py::arg("ids"),
-             py::arg("threads"));
+             py::arg("quantised") = 0, py::arg("facts") = 0, py::arg("centre") = 0,
+             py::arg("is_int8") = false, py::arg("q"), py::arg("n"), py::arg("d"), py::arg("k"),
+             py::arg("exclude_indptr"), py::arg("exclude_indices"), py::arg("num_excluded"),
+             py::arg("scores"), py::arg("ids"), py::arg("threads"));
   module.def("multiplies_bf16", &ophclip::multiplies_bf16);
   module.def("supported_isas", &ophclip::supported_isas);
   module.def("selected_isa", &ophclip::selected_isa);

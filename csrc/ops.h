@@ -49,13 +49,24 @@ struct ContrastiveResult {
 // The levels of a hierarchical loss, one after the other on one pool of threads.
 std::vector<ContrastiveResult> contrastive(const std::vector<ContrastiveProblem>& levels);
 
+// Rows rounded to bfloat16 or to codes of 8 bits, which a search scans first; csrc/cpu/certificate.h says
+// what the numbers mean. Null panels: none.
+struct QuantisedRows {
+  const uint32_t* panels = nullptr;  // [ceil(N / 32), words, 32]: two bfloat16 or four codes a word
+  const float* facts = nullptr;      // [ceil(N / 32), 3, 32]: scale, residual norm and norm of each row
+  const float* centre = nullptr;     // [D]
+  bool is_int8 = false;
+};
+
 // The K base rows of largest inner product with each query, best first; equal scores: lower id first. Places
 // that exclusions leave empty hold score -inf and id -1. The base is row-major rows [N, D], or panels
-// [ceil(N / 32), D, 32] of 32 rows each, the last filled with zeros.
+// [ceil(N / 32), D, 32] of 32 rows each, the last filled with zeros. With quantised rows beside the rows, the
+// result is the same, bit for bit.
 struct TopkProblem {
   const float* queries = nullptr;  // [Q, D]
   const float* rows = nullptr;     // [N, D], or null
   const float* panels = nullptr;   // [ceil(N / 32), D, 32], or null
+  QuantisedRows quantised;         // needs rows
   int64_t q = 0, n = 0, d = 0, k = 0;
   SparseRows exclude;  // per query; weights unused
   int threads = 1;

@@ -5,14 +5,25 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file, new or over an old one; a reader sees the old bytes or all of the new ones."""
+    with replacement(path) as temporary:
+        write_file(temporary, data)
+
+
+@contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """Give the name of a file to write, which takes the place of `path` once it is whole and on disk."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        write_file(temporary, data)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
         fsync_folder(path.parent)
     finally:

@@ -3,7 +3,8 @@
 
 from ophclip.ops.contrastive import Level, contrastive_loss, hierarchical_contrastive_loss
 from ophclip.ops.native import NativeStatus, native_status
-from ophclip.ops.pack import PackedBase, load_packed, pack
+from ophclip.ops.pack import PackedBase, pack
+from ophclip.ops.packed_file import load_packed
 from ophclip.ops.topk import topk
 
 __all__ = [

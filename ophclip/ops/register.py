@@ -220,24 +220,35 @@ def topk(
     queries: Tensor,
     rows: Tensor | None,
     panels: Tensor | None,
+    facts: Tensor | None,
+    centre: Tensor | None,
     num_rows: int,
     k: int,
     indptr: Tensor | None,
     indices: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return scores [Q, K] and ids [Q, K]; the base is rows [N, D] or panels [ceil(N / 32), D, 32]."""
+    """Return scores [Q, K] and ids [Q, K].
+
+    The base is rows [N, D], or panels [ceil(N / 32), D, 32], or both rows and quantised panels with the facts
+    and the centre of `ophclip.ops.quantise`.
+    """
     kernels = cpu_kernels()
     assert kernels is not None
     wanted = _float_rows(queries)
     base = None if rows is None else _float_rows(rows)
     sparse = [None if part is None else part.contiguous() for part in (indptr, indices)]
     num_queries, dim = queries.shape
+    is_quantised = facts is not None
     scores = torch.empty((num_queries, k), dtype=torch.float32)
     ids = torch.empty((num_queries, k), dtype=torch.int64)
     kernels.topk(
         queries=wanted.data_ptr(),
         rows=_address(base),
-        panels=_address(panels),
+        panels=0 if is_quantised else _address(panels),
+        quantised=_address(panels) if is_quantised else 0,
+        facts=_address(facts),
+        centre=_address(centre),
+        is_int8=panels is not None and panels.dtype == torch.uint8,
         q=num_queries,
         n=num_rows,
         d=dim,
@@ -257,6 +268,8 @@ def _(
     queries: Tensor,
     rows: Tensor | None,
     panels: Tensor | None,
+    facts: Tensor | None,
+    centre: Tensor | None,
     num_rows: int,
     k: int,
     indptr: Tensor | None,

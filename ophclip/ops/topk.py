@@ -49,9 +49,17 @@ def topk(
     if tensor.is_cuda:
         rows = base.rows if isinstance(base, PackedBase) else base
         return topk_on_device(queries, rows, k, indptr, indices)[:2]
-    rows_or_panels = (None, tensor) if isinstance(base, PackedBase) else (tensor, None)
-    scores, ids = register.topk(queries, *rows_or_panels, num_rows, k, indptr, indices)
+    scores, ids = register.topk(queries, *_parts(base), num_rows, k, indptr, indices)
     return scores, ids
+
+
+def _parts(base: PackedBase | Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
+    """Return rows, panels, facts and centre, as the operator takes them."""
+    if not isinstance(base, PackedBase):
+        return base, None, None, None
+    if base.quantised is None:
+        return None, base.panels, None, None
+    return base.quantised.rows, base.panels, base.quantised.facts, base.quantised.centre
 
 
 def _matrix_shape(name: str, x: Tensor) -> tuple[int, int]:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from accuracy import unit_rows
@@ -10,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ophclip.ops import load_packed, pack, topk
+from ophclip.ops import pack, topk
 
 PRECISIONS = ["fp32", "bf16", "int8"]
 
@@ -108,26 +106,6 @@ def test_rows_need_not_be_contiguous() -> None:
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("num_rows", [0, 1, 31, 32, 33])
-def test_a_saved_base_reads_back(precision: str, num_rows: int, tmp_path: Path) -> None:
-    rows = unit_rows(num_rows, 24, 0)
-    pack(rows, precision).save(tmp_path / "base")  # type: ignore[arg-type]
-    read = load_packed(tmp_path / "base")
-    assert (len(read), read.dim, read.precision) == (num_rows, 24, precision)
-    assert torch.equal(read.rows, rows)
-
-
-def test_a_damaged_base_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "base"
-    pack(unit_rows(100, 24, 0)).save(path)
-    whole = path.read_bytes()
-    for content in (b"", whole[:40], whole[:-1], b"x" * 100):
-        path.write_bytes(content)
-        with pytest.raises(ValueError, match="is not a packed base"):
-            load_packed(path)
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -163,7 +141,7 @@ def test_the_operator_follows_the_rules_of_torch() -> None:
     queries, base = unit_rows(3, 8, 0), unit_rows(40, 8, 1)
     exclude = (torch.tensor([0, 1, 1, 3]), torch.tensor([4, 0, 39]))
     for arguments in [
-        (queries, base, None, 40, 5, None, None),
-        (queries, None, pack(base).panels, 40, 5, *exclude),
+        (queries, base, None, None, None, 40, 5, None, None),
+        (queries, None, pack(base).panels, None, None, 40, 5, *exclude),
     ]:
         torch.library.opcheck(torch.ops.ophclip.topk.default, arguments)
