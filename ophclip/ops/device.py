@@ -86,8 +86,8 @@ def topk_on_device(
     """Return scores [Q, K], ids [Q, K] and whether any score was NaN or infinite, int32 [1]."""
     kernels = cuda_kernels()
     assert kernels is not None
-    base = rows.detach().contiguous()
-    wanted = queries.detach().to(base.dtype).contiguous()
+    dtype = rows.dtype if queries.dtype == rows.dtype else torch.float32  # never round either to the other
+    base, wanted = rows.detach().to(dtype).contiguous(), queries.detach().to(dtype).contiguous()
     sparse = [None if part is None else part.contiguous() for part in (indptr, indices)]
     (q, d), n = wanted.shape, base.shape[0]
     scores = torch.empty((q, k), dtype=torch.float32, device=base.device)

@@ -36,19 +36,21 @@ def topk(
         raise ValueError(f"queries and base must have rows of one length, got {query_dim} and {dim}")
     if not 0 <= k <= num_rows:
         raise ValueError(f"k must lie in [0, {num_rows}], the number of rows, got {k}")
-    _check_finite("queries", queries)
-    if not isinstance(base, PackedBase):
-        _check_finite("base", base)
     if exclude is not None:
         _check_exclusions(exclude, num_queries, num_rows, queries.device)
+    indptr, indices = exclude if exclude is not None else (None, None)
     tensor = base.panels if isinstance(base, PackedBase) else base
-    if not register.is_served(tensor) or tensor.device != queries.device:
+    is_served = register.is_served(tensor) and tensor.device == queries.device
+    if is_served and tensor.is_cuda:
+        rows = base.rows if isinstance(base, PackedBase) else base
+        scores, ids, nonfinite = topk_on_device(queries, rows, k, indptr, indices)
+        if bool(nonfinite):  # of all scores: to look at the base first would take as long as the search
+            _check_operands(queries, base)
+        return scores, ids
+    _check_operands(queries, base)
+    if not is_served:
         rows = base.rows if isinstance(base, PackedBase) else base
         return reference.topk(queries, rows.to(queries.device), k, exclude=exclude)
-    indptr, indices = exclude if exclude is not None else (None, None)
-    if tensor.is_cuda:
-        rows = base.rows if isinstance(base, PackedBase) else base
-        return topk_on_device(queries, rows, k, indptr, indices)[:2]
     scores, ids = register.topk(queries, *_parts(base), num_rows, k, indptr, indices)
     return scores, ids
 
@@ -66,6 +68,12 @@ def _matrix_shape(name: str, x: Tensor) -> tuple[int, int]:
     if x.ndim != 2:
         raise ValueError(f"{name} must be a matrix, got shape {list(x.shape)}")
     return x.shape[0], x.shape[1]
+
+
+def _check_operands(queries: Tensor, base: PackedBase | Tensor) -> None:
+    _check_finite("queries", queries)
+    if not isinstance(base, PackedBase):
+        _check_finite("base", base)
 
 
 def _check_finite(name: str, x: Tensor) -> None:

@@ -145,3 +145,23 @@ def test_the_operator_follows_the_rules_of_torch() -> None:
         (queries, None, pack(base).panels, None, None, 40, 5, *exclude),
     ]:
         torch.library.opcheck(torch.ops.ophclip.topk.default, arguments)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("packed", [False, True])
+def test_device_search_small_equals_the_host(packed: bool) -> None:
+    queries, base = unit_rows(20, 72, 0), unit_rows(500, 72, 1, torch.bfloat16)
+    on_device = pack(base.cuda()) if packed else base.cuda()
+    scores, ids = topk(queries.cuda(), on_device, 7)  # float32 beside bfloat16: neither is rounded
+    expected, expected_ids = topk(queries, base, 7)
+    torch.testing.assert_close(scores.cpu(), expected)
+    assert torch.equal(ids.cpu(), expected_ids)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("which", ["queries", "base"])
+def test_device_search_small_refuses_what_is_not_finite(which: str) -> None:
+    parts = {"queries": unit_rows(20, 72, 0).cuda(), "base": unit_rows(500, 72, 1).cuda()}
+    parts[which][3, 5] = float("nan")
+    with pytest.raises(ValueError, match=f"{which} must be finite"):
+        topk(parts["queries"], parts["base"], 7)
