@@ -34,22 +34,14 @@ def contrastive(
     needs_gradient: bool,
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the loss of each level [L], and the gradients of each level's a, b and scale if needed."""
-    return _solve(a, b, scale, lists, offset, mean_log, workspace_mib, needs_gradient)
+    levels = zip(a, b, scale, offset, _lists_of_levels(lists), mean_log, strict=True)
+    return _solve(list(levels), workspace_mib, needs_gradient)
 
 
 def _solve(
-    a: Sequence[Tensor],
-    b: Sequence[Tensor],
-    scale: Sequence[Tensor],
-    lists: Sequence[Tensor],
-    offset: Sequence[int],
-    mean_log: Sequence[bool],
-    workspace_mib: int,
-    needs_gradient: bool,
+    levels: Sequence[tuple[Any, ...]], workspace_mib: int, needs_gradient: bool
 ) -> tuple[Tensor, list[Tensor]]:
-    levels: list[tuple[Any, ...]]
-    levels = list(zip(a, b, scale, offset, _lists_of_levels(lists), mean_log, strict=True))
-    if a[0].is_cuda:
+    if levels[0][0].is_cuda:
         from ophclip.ops.device import contrastive_on_device
 
         found = [
@@ -164,10 +156,10 @@ class _EagerContrastive(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, others: tuple[Any, ...], *parts: Tensor) -> Tensor:
-        """Take (a, b, scale) of each level in turn."""
-        a, b, scale = (parts[part::PARTS] for part in range(PARTS))
-        losses, ctx.gradients = _solve(a, b, scale, *others)
+    def forward(ctx: Any, others: Sequence[tuple[Any, ...]], workspace_mib: int, *parts: Tensor) -> Tensor:
+        """Take the (offset, lists, mean_log) of all levels, then a, b and scale of each in turn."""
+        levels = [(*parts[PARTS * i : PARTS * (i + 1)], *rest) for i, rest in enumerate(others)]
+        losses, ctx.gradients = _solve(levels, workspace_mib, needs_gradient=True)
         return losses
 
     @staticmethod
@@ -179,14 +171,14 @@ class _EagerContrastive(torch.autograd.Function):
                 "this loss gave its gradients away; compute it again, or pass retain_graph=True"
             )
         if _is_graph_kept():
-            return None, *_scaled(gradients, grad_losses)
+            return None, None, *_scaled(gradients, grad_losses)
         ctx.gradients = None
         weights = grad_losses.tolist() if grad_losses.is_cpu else list(grad_losses)
         for index, gradient in enumerate(gradients):
             weight = weights[index // PARTS]
             if isinstance(weight, Tensor) or weight != 1:
                 gradient.mul_(weight)
-        return None, *gradients
+        return None, None, *gradients
 
 
 def _is_graph_kept() -> bool:
@@ -207,11 +199,12 @@ def contrastive_losses(
     """Return the loss of each level [L], differentiable in every a, b and scale."""
     tensors = [part for level in zip(a, b, scale, strict=True) for part in level]
     needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    others = (lists, offset, mean_log, workspace_mib, needs_gradient)
+    losses: Tensor
     if needs_gradient and not torch.compiler.is_compiling():
-        eager: Tensor = _EagerContrastive.apply(others, *tensors)  # type: ignore[no-untyped-call]
-        return eager
-    losses: Tensor = contrastive(a, b, scale, *others)[0]
+        others = list(zip(offset, _lists_of_levels(lists), mean_log, strict=True))
+        losses = _EagerContrastive.apply(others, workspace_mib, *tensors)  # type: ignore[no-untyped-call]
+    else:
+        losses, _ = contrastive(a, b, scale, lists, offset, mean_log, workspace_mib, needs_gradient)
     return losses
 
 
