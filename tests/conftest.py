@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,11 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory, simulated_corpus: Pa
     save_model(build_model(ModelConfig(dim=32, image_size=32), seed=3), run)
     (run / "config.toml").write_text(f'corpus = "{simulated_corpus}"\n')
     return run
+
+
+@pytest.fixture(autouse=True)
+def _same_threads_for_every_test() -> Iterator[None]:
+    # Some tests set torch's threads; what torch computes afterwards would differ in its last bits.
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
