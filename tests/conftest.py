@@ -41,9 +41,14 @@ def untrained_run(tmp_path_factory: pytest.TempPathFactory, simulated_corpus: Pa
     return run
 
 
+@pytest.fixture(scope="session")
+def _threads_at_the_start() -> int:
+    return torch.get_num_threads()
+
+
 @pytest.fixture(autouse=True)
-def _same_threads_for_every_test() -> Iterator[None]:
-    # Some tests set torch's threads; what torch computes afterwards would differ in its last bits.
-    before = torch.get_num_threads()
+def _same_threads_for_every_test(_threads_at_the_start: int) -> Iterator[None]:
+    # Some tests and fixtures set torch's threads; what is computed afterwards would differ in its last bits.
+    torch.set_num_threads(_threads_at_the_start)
     yield
-    torch.set_num_threads(before)
+    torch.set_num_threads(_threads_at_the_start)
