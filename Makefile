@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
 BENCH_JSON ?= .benchmarks/latest.json
-EXTRAS := dev,faiss$(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo ,gpu)
+EXTRAS := dev,faiss,ray,s3$(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo ,gpu)
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -6,19 +6,17 @@ Subcommands live in their own modules and are imported only when called, so `--h
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Mapping
-from typing import Any
 
 import click
 
 from ophclip import console
 from ophclip._version import __version__
-from ophclip.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, OphclipError, did_you_mean
+from ophclip.cli.lazy import LazyGroup
+from ophclip.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, OphclipError
 
 COMMANDS = {
     "demo": ("ophclip.cli.demo:demo", "The whole pipeline on a simulated corpus, on a laptop, in minutes."),
@@ -30,40 +28,6 @@ COMMANDS = {
     "bench": ("ophclip.cli.bench:bench", "Time the kernels beside their peers on this machine."),
     "doctor": ("ophclip.cli.doctor:doctor", "What this machine has, and what is missing on it."),
 }
-
-
-class LazyGroup(click.Group):
-    """A group whose subcommands are named as `module:attribute` and imported on first use."""
-
-    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str]], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._lazy = lazy
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the subcommands in the order in which a newcomer meets them."""
-        return list(self._lazy)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one subcommand."""
-        if cmd_name not in self._lazy:
-            return None
-        module, attribute = self._lazy[cmd_name][0].split(":")
-        command = getattr(importlib.import_module(module), attribute)
-        assert isinstance(command, click.Command)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the subcommand, or say which one was probably meant."""
-        if args and not args[0].startswith("-") and args[0] not in self._lazy:
-            ctx.fail(f"no command {args[0]!r}; {did_you_mean(args[0], self._lazy)}")
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the subcommands without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in self._lazy.items()])
 
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

@@ -17,12 +17,7 @@ if TYPE_CHECKING:
 FEATURES_REMEDY = "the size of --stream features is the encoder's own; leave --size out"
 
 
-@click.group()
-def cache() -> None:
-    """Decode once, encode, store; resumable."""
-
-
-@cache.command()
+@click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Cache to build or go on with.")
 @click.option(
@@ -89,54 +84,6 @@ def build(
         for video_id, reason in report.failed.items():
             console.emit(f"failed: {video_id}: {reason}")
     return EXIT_PARTIAL if report.failed else EXIT_OK
-
-
-@cache.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@json_option
-@quiet_option
-def info(path: Path, as_json: bool) -> None:
-    """Say what a cache holds and how it was made."""
-    from ophclip.cache import open_cache
-    from ophclip.cache.journal import read_failures
-
-    store = open_cache(path)
-    num_frames = sum(store.num_frames(video_id) for video_id in store)
-    row_bytes = store.dtype.itemsize
-    for side in store.row_shape:
-        row_bytes *= side
-    facts = {
-        "path": str(path),
-        "videos": len(store),
-        "failed": len(read_failures(path)),
-        "frames": num_frames,
-        "hours": round(num_frames / store.provenance["fps"] / 3600, 4),
-        "bytes": num_frames * row_bytes,
-        **store.provenance,
-    }
-    if as_json:
-        console.emit_json(facts)
-    else:
-        console.emit_table(str(path), ["what", "value"], [[key, str(value)] for key, value in facts.items()])
-
-
-@cache.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@json_option
-@quiet_option
-def ls(path: Path, as_json: bool) -> None:
-    """List the videos of a cache, and those that failed."""
-    from ophclip.cache import open_cache
-    from ophclip.cache.journal import read_failures
-
-    store, failed = open_cache(path), read_failures(path)
-    frames = {video_id: store.num_frames(video_id) for video_id in store}
-    if as_json:
-        console.emit_json({"path": str(path), "videos": frames, "failed": failed})
-        return
-    rows = [[video_id, str(count), "stored"] for video_id, count in frames.items()]
-    rows += [[video_id, "-", f"failed: {reason}"] for video_id, reason in failed.items()]
-    console.emit_table(str(path), ["video", "frames", "state"], rows)
 
 
 def _encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:
