@@ -15,6 +15,8 @@
 #include <limits>
 #include <utility>
 
+#include "for_rows.h"
+
 #define OPHCLIP_JOIN2(a, b) a##b
 #define OPHCLIP_JOIN(a, b) OPHCLIP_JOIN2(a, b)
 #define OPHCLIP_ISA_NAMESPACE OPHCLIP_JOIN(isa_, OPHCLIP_ISA)
@@ -144,28 +146,9 @@ void tile(int rows, int64_t depth, const void* a, int64_t a_stride, int64_t a_st
           float* c, int64_t c_stride, bool accumulate) {
   const auto* left = static_cast<const float*>(a);
   const auto* right = static_cast<const float*>(panel);
-#define OPHCLIP_ROWS(count) \
-  case count:               \
-    return tile_rows<count>(depth, left, a_stride, a_step, right, c, c_stride, accumulate)
-  switch (rows) {
-    OPHCLIP_ROWS(1);
-    OPHCLIP_ROWS(2);
-    OPHCLIP_ROWS(3);
-    OPHCLIP_ROWS(4);
-    OPHCLIP_ROWS(5);
-    OPHCLIP_ROWS(6);
-#if defined(__AVX512F__)
-    OPHCLIP_ROWS(7);
-    OPHCLIP_ROWS(8);
-    OPHCLIP_ROWS(9);
-    OPHCLIP_ROWS(10);
-    OPHCLIP_ROWS(11);
-    OPHCLIP_ROWS(12);
-    OPHCLIP_ROWS(13);
-    OPHCLIP_ROWS(14);
-#endif
-  }
-#undef OPHCLIP_ROWS
+  for_rows<kMaxRows>(rows, [&](auto count) {
+    tile_rows<count>(depth, left, a_stride, a_step, right, c, c_stride, accumulate);
+  });
 }
 
 // Lanes of a and b in turn: of their first halves, or of their second halves.

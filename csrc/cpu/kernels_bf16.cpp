@@ -7,13 +7,14 @@
 
 #include <cstring>
 
+#include "for_rows.h"
 #include "kernels.h"
 
 namespace ophclip {
 namespace isa_avx512bf16 {
 namespace {
 
-constexpr int kLanes = 16;
+constexpr int kLanes = 16, kMaxRows = 14;
 constexpr int64_t kFlush = 1024;  // terms summed in float before they are added to a double
 
 __mmask16 first_lanes(int64_t count) {
@@ -56,26 +57,9 @@ void tile(int rows, int64_t words, const void* a, int64_t a_stride, int64_t a_st
           float* c, int64_t c_stride, bool accumulate) {
   const auto* left = static_cast<const int32_t*>(a);
   const auto* right = static_cast<const int32_t*>(panel);
-#define OPHCLIP_ROWS(count) \
-  case count:               \
-    return tile_rows<count>(words, left, a_stride, a_step, right, c, c_stride, accumulate)
-  switch (rows) {
-    OPHCLIP_ROWS(1);
-    OPHCLIP_ROWS(2);
-    OPHCLIP_ROWS(3);
-    OPHCLIP_ROWS(4);
-    OPHCLIP_ROWS(5);
-    OPHCLIP_ROWS(6);
-    OPHCLIP_ROWS(7);
-    OPHCLIP_ROWS(8);
-    OPHCLIP_ROWS(9);
-    OPHCLIP_ROWS(10);
-    OPHCLIP_ROWS(11);
-    OPHCLIP_ROWS(12);
-    OPHCLIP_ROWS(13);
-    OPHCLIP_ROWS(14);
-  }
-#undef OPHCLIP_ROWS
+  for_rows<kMaxRows>(rows, [&](auto count) {
+    tile_rows<count>(words, left, a_stride, a_step, right, c, c_stride, accumulate);
+  });
 }
 
 // The first `count` of 16 weighted entries, rounded; zero past them.
