@@ -12,15 +12,19 @@
 
 namespace ophclip {
 
-// Tasks are blocks of queries times ranges of panels: with few queries the base is split, so that every
-// thread has work, but a range must be worth what it keeps for each query.
+// Tasks are blocks of queries times ranges of panels. For several threads the queries are split first: each
+// range of the base would begin anew without knowing what a good score is, and keep candidates until it does.
+// With few queries the base is split too, so that every thread has work, but a range must be worth what it
+// keeps for each query.
 struct Split {
   static constexpr int64_t kPanelsPerRange = 64;
+  static constexpr int64_t kFewestQueries = 64;  // of a block; with fewer, reading the base costs more
 
   Split(int64_t queries, int64_t queries_at_once, int64_t rows, int threads)
       : queries(queries), panels(panels_of(rows)) {
-    blocks = ceil_div(queries, queries_at_once);
-    const int64_t wanted = threads == 1 ? 1 : ceil_div(2 * threads, blocks);
+    const int64_t tasks = threads == 1 ? 1 : 2 * threads;
+    blocks = std::max(ceil_div(queries, queries_at_once), std::min<int64_t>(tasks, queries / kFewestQueries));
+    const int64_t wanted = ceil_div(tasks, blocks);
     ranges = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, ceil_div(panels, kPanelsPerRange)));
   }
   int64_t tasks() const { return blocks * ranges; }
