@@ -83,7 +83,7 @@ void Candidates::fail() {
 }
 
 void Candidates::compact(int64_t query, const Rescorer& rescorer) {
-  reach_ = tighten(items_, k_, query, rescorer);
+  raise(tighten(items_, k_, query, rescorer));
   const size_t capacity = std::max(kCapacity, 4 * k_);
   if (items_.size() > capacity / 2) {
     rescored_ += static_cast<int64_t>(items_.size());
@@ -91,7 +91,7 @@ void Candidates::compact(int64_t query, const Rescorer& rescorer) {
     rescorer.rescore(query, items_.data(), items_.data() + items_.size());
     std::nth_element(items_.begin(), items_.begin() + (k_ - 1), items_.end(), is_better_exact);
     items_.resize(k_);
-    reach_ = items_.back().lower;
+    raise(items_.back().lower);
   }
   limit_ = std::clamp(2 * items_.size(), first_limit(), capacity);
 }

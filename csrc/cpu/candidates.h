@@ -87,6 +87,12 @@ class Candidates {
   void fail();
   bool has_failed() const { return has_failed_; }
   float reach() const { return reach_; }
+  // Takes a reach that is known from elsewhere; returns whether it is higher.
+  bool raise(float reach) {
+    if (!(reach > reach_)) return false;
+    reach_ = reach;
+    return true;
+  }
   std::vector<Bounded> take() { return std::move(items_); }
 
  private:

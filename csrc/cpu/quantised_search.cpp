@@ -8,8 +8,10 @@
 // takes the largest residual and norm of the panel. Settle: fp32 scores of the candidates, most promising
 // first, until the next upper bound is below the k-th score. A candidate whose upper bound equals that score
 // is looked at, because its id may be lower. Fall back: queries whose candidates are too many (see
-// candidates.h), or beyond the range of the certificate, are searched in fp32. Memory: a block of queries and
-// a few thousand candidates a query of it, independent of N.
+// candidates.h), or beyond the range of the certificate, are searched in fp32. Ranges of the base tell one
+// another what they know of a query's k-th best score. Memory: a block of queries and a few thousand
+// candidates a query of it, independent of N.
+#include <atomic>
 #include <bit>
 #include <numeric>
 
@@ -27,6 +29,7 @@ constexpr int64_t kQueriesAtOnce = 256;
 constexpr int64_t kRescoredShare =
     32;                        // more fp32 scores than of N / 32 rows cost a third of the fp32 search
 constexpr int64_t kFacts = 3;  // of a row: scale, residual norm, norm
+constexpr int64_t kPanelsBetweenLooks = 16;  // at what other ranges have found
 
 // What a task knows of its queries, an array each for the kernels.
 struct Bounds {
@@ -55,7 +58,10 @@ class QuantisedSearch {
         centre_norm_(norm_of(p_.quantised.centre, p_.d)),
         split_(p_.q, kQueriesAtOnce, p_.n, p_.threads),
         candidates_(p_.q * split_.ranges),
-        has_failed_(p_.q) {}
+        best_reach_(split_.ranges > 1 ? p_.q : 0),
+        has_failed_(p_.q) {
+    for (auto& reach : best_reach_) reach.store(kLowest, std::memory_order_relaxed);
+  }
 
   void run(float* scores, int64_t* ids) {
     parallel_for(split_.tasks(), p_.threads, [&](int64_t task) {
@@ -85,6 +91,7 @@ class QuantisedSearch {
     std::vector<uint32_t> dots(count * kPanel), masks(count);
     const int64_t panel_words = words_ * kPanel;
     for (int64_t panel = split_.first_panel(task); panel < split_.end_panel(task); ++panel) {
+      if (split_.ranges > 1 && panel % kPanelsBetweenLooks == 0) adopt_reaches(task, known);
       const uint32_t valid = ~0u >> (kPanel - std::min<int64_t>(kPanel, p_.n - panel * kPanel));
       const float* facts = p_.quantised.facts + panel * kFacts * kPanel;
       const uint32_t* words = p_.quantised.panels + panel * panel_words;
@@ -145,6 +152,23 @@ class QuantisedSearch {
     known.reach[i] = (reach - bound.offset - bound.constant) / bound.scale;
   }
 
+  void adopt_reaches(int64_t task, Bounds& known) {
+    const int64_t first = split_.first_query(task);
+    for (int64_t i = 0; i < split_.end_query(task) - first; ++i) {
+      const float reach = best_reach_[first + i].load(std::memory_order_relaxed);
+      if (candidates(first + i, task).raise(reach)) set_reach(i, reach, known);
+    }
+  }
+
+  // Lets the other ranges know that k rows score at least `reach`.
+  void publish(int64_t query, float reach) {
+    if (split_.ranges == 1) return;
+    std::atomic<float>& best = best_reach_[query];
+    float seen = best.load(std::memory_order_relaxed);
+    while (seen < reach && !best.compare_exchange_weak(seen, reach, std::memory_order_relaxed)) {
+    }
+  }
+
   void offer(int64_t i, int64_t task, uint32_t mask, const uint32_t* dots, int64_t panel, Bounds& known) {
     const int64_t query = split_.first_query(task) + i;
     const ErrorBound& bound = known.bounds[i];
@@ -162,6 +186,7 @@ class QuantisedSearch {
       if (!(error < kMaxError)) kept.fail();
       if (kept.has_failed() || kept.add({score - error, score + error, id}, query, rescorer_)) {
         set_reach(i, kept.reach(), known);
+        if (!kept.has_failed()) publish(query, kept.reach());
       }
     }
     if (kept.has_failed()) --known.num_open;
@@ -189,6 +214,7 @@ class QuantisedSearch {
   const double centre_norm_;
   const Split split_;
   std::vector<Candidates> candidates_;
+  std::vector<std::atomic<float>> best_reach_;  // of each query, over the ranges
   std::vector<uint8_t> has_failed_;
 };
 
