@@ -28,7 +28,7 @@ LOCK = "lock"  # held by the writer that is putting a folder into place
 class Commit(NamedTuple):
     """One committed video: enough to map its rows without reading its metadata.
 
-    A named tuple, which is made in a third of the time of a frozen dataclass: opening a cache makes one a video.
+    A named tuple is made in a third of the time of a frozen dataclass, and opening a cache makes one a video.
     """
 
     video_id: str
@@ -178,7 +178,7 @@ def _read_entries(
 def _read_journal(
     path: Path, content: Callable[[dict[str, Any]], Content]
 ) -> Iterator[tuple[int, str, Content]]:
-    """Yield the entries of one file, a line at a time: a corpus has 50,000, and each reader process its own."""
+    """Yield the entries of one file, a line at a time: a corpus has 50,000."""
     try:
         file = path.open("rb")
     except FileNotFoundError:
