@@ -57,7 +57,7 @@ class RowBytes(Protocol):
 class RowFile:
     """An open file of a known size; closed when nobody uses it any more, also where threads share it."""
 
-    __slots__ = ("_descriptor", "_mapped", "_path", "_was_read", "num_bytes")
+    __slots__ = ("_array", "_descriptor", "_mapped", "_path", "_was_read", "num_bytes")
 
     def __init__(self, path: str, num_bytes: int) -> None:
         """Open the file at `path`.
@@ -67,6 +67,7 @@ class RowFile:
         """
         self._descriptor, self._path, self.num_bytes = -1, path, num_bytes
         self._was_read = False
+        self._array: NDArray[np.uint8] | None = None
         self._mapped: memoryview | None = None
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -109,6 +110,11 @@ class RowFile:
 
     def map(self) -> NDArray[np.uint8]:
         """Return all bytes, mapped and shared with every process that maps them; see `RowBytes`."""
+        if self._array is None:
+            self._array = self._map()
+        return self._array
+
+    def _map(self) -> NDArray[np.uint8]:
         if self.num_bytes == 0:
             return np.frombuffer(b"", np.uint8)
         try:

@@ -26,7 +26,7 @@ NOT_PICKLED = ("_rows", "_times", "_files")
 
 
 def open_cache(path: str | Path) -> FeatureCache:
-    """Open the cache at `path` for reading.
+    """Open the cache at `path`, packed or not, for reading.
 
     Only the journal is read, so opening does not slow down with the number of files.
 
@@ -36,7 +36,10 @@ def open_cache(path: str | Path) -> FeatureCache:
     """
     if str(path).startswith("s3:/"):  # a Path keeps one slash of the two
         raise UsageError(f"{path}: object stores are not supported", remedy="name a local folder")
-    return FeatureCache(Path(path))
+    from ophclip.cache.packed import PackedCache, is_packed  # which is made from the class below
+
+    path = Path(path)
+    return PackedCache(path) if is_packed(path) else FeatureCache(path)
 
 
 class FeatureCache:
@@ -45,12 +48,14 @@ class FeatureCache:
     Safe to pickle and to use after a fork; each process maps the files itself and shares their pages.
     """
 
+    MENDING = "run the same cache build again to mend it"
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.provenance: dict[str, Any] = read_root(path)
+        self.provenance: dict[str, Any] = self._read_root()
         self.row_shape: tuple[int, ...] = tuple(self.provenance["row_shape"])
         self.dtype = DTYPES[self.provenance["dtype"]]
-        self._row_bytes = math.prod(self.row_shape) * self.dtype.itemsize
+        self.row_bytes = math.prod(self.row_shape) * self.dtype.itemsize
         self._commits: dict[str, Commit] = {}
         self._forget()
         self.refresh()
@@ -92,6 +97,14 @@ class FeatureCache:
         if rows is None:
             rows = self._map(self._commit(video_id))
         return remember(self._rows, video_id, rows, MAX_OPEN)
+
+    def entry(self, video_id: str) -> Commit:
+        """Return what the journal says of a video.
+
+        Raises:
+            UsageError: the video is not in the cache.
+        """
+        return self._commit(video_id)
 
     def num_frames(self, video_id: str) -> int:
         """Return the number of rows of a video."""
@@ -195,6 +208,10 @@ class FeatureCache:
         self.__dict__.update(state)
         self._forget()
 
+    def _read_root(self) -> dict[str, Any]:
+        """Return the provenance."""
+        return read_root(self.path)
+
     def _forget(self) -> None:
         self._rows: OrderedDict[str, NDArray[Any]] = OrderedDict()
         self._times: OrderedDict[str, NDArray[np.float64]] = OrderedDict()
@@ -202,7 +219,7 @@ class FeatureCache:
 
     def _copy_clips(self, ids: Sequence[str], starts: Sequence[int], clips: NDArray[Any]) -> None:
         """Fill `clips [B, length, *row_shape]`, which is contiguous."""
-        row_bytes = self._row_bytes
+        row_bytes = self.row_bytes
         size, at = clips.shape[1] * row_bytes, 0
         data = clips.reshape(-1).view(np.uint8).data
         for number, (video_id, start) in enumerate(zip(ids, starts, strict=True)):
