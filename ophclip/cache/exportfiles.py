@@ -23,7 +23,7 @@ BUFFER_BYTES = 1 << 20
 
 
 def file_stem(video_id: str) -> str:
-    """Return the name of a video's files: its folder in the cache, without dots, where webdataset's keys end."""
+    """Return the name of a video's files: its folder in the cache, without dots, which end a key."""
     return folder_name(video_id).replace(".", "%2E")
 
 

@@ -272,10 +272,7 @@ class FeatureCache:
             raise UsageError(f"{self.path} holds no video {video_id!r}", remedy=remedy) from None
 
     def _unreadable(self, video_id: str, error: RowFileError) -> OphclipError:
-        damage = DamageError(
-            f"video {video_id!r}: {error}", remedy="run the same cache build again to mend it"
-        )
-        return self._replaced(video_id) or damage
+        return self._replaced(video_id) or DamageError(f"video {video_id!r}: {error}", remedy=self.MENDING)
 
     def _replaced(self, video_id: str) -> OphclipError | None:
         """Return what to say where a writer has replaced a video since the cache was opened."""

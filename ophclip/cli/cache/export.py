@@ -48,8 +48,8 @@ def export(
 ) -> None:
     """Write a cache for other programs; what is there already is skipped.
 
-    npy: two files a video, rows as .npy and the rest as .json. safetensors: one file a video, with rows, times
-    and pts. webdataset: tar shards of .npy and .json.
+    npy: two files a video, the rows as .npy and the rest as .json. safetensors: one file a video, with rows,
+    times and pts. webdataset: tar shards of .npy and .json.
     """
     from ophclip.cache import export_cache, open_cache
 
