@@ -119,8 +119,10 @@ class RowFile:
             return np.frombuffer(b"", np.uint8)
         try:
             mapped = mmap.mmap(self._descriptor, self.num_bytes, prot=mmap.PROT_READ)
-        except (OSError, ValueError) as error:
-            raise RowFileError(f"{self._path}: {error}") from error
+        except OSError as error:
+            raise RowFileError(f"{self._path}: {error.strerror}") from error
+        except ValueError as error:  # it has become shorter
+            raise self._cut() from error
         return np.ndarray(self.num_bytes, np.uint8, buffer=mapped)
 
 
