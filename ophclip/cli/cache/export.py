@@ -62,7 +62,7 @@ def export(
     else:
         shards = f" in {report.num_shards} shards" if report.num_shards else ""
         console.emit(
-            f"{out}: {report.num_written} videos written ({report.num_bytes / 1e9:.3g} GB of rows){shards}, "
+            f"{out}: {report.num_written} videos written ({report.num_bytes / 1e6:,.1f} MB of rows){shards}, "
             f"{report.num_skipped} were there already"
         )
 

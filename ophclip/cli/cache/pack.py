@@ -29,6 +29,6 @@ def pack(path: Path, out: Path, as_json: bool) -> None:
         console.emit(f"{out}: {report.num_videos} videos were packed already")
     else:
         console.emit(
-            f"{out}: {report.num_videos} videos, {report.num_rows} rows, {report.num_bytes / 1e9:.3g} GB "
+            f"{out}: {report.num_videos} videos, {report.num_rows} rows, {report.num_bytes / 1e6:,.1f} MB "
             f"in {report.num_shards} shards"
         )
