@@ -69,7 +69,7 @@ def pack_cache(cache: FeatureCache, out: Path) -> PackReport:
     start = time.perf_counter()
     grid = _grid(cache)
     report = PackReport(str(out), len(cache), grid.shape[0], grid.shape[0] * grid.row_bytes, grid.num_shards)
-    if out.absolute().is_relative_to(cache.path.absolute()):
+    if out.absolute().is_relative_to(Path(cache.path).absolute()):
         raise UsageError(f"{out} lies in {cache.path}", remedy="name an --out outside the cache")
     work = out.with_name(f".{out.name}.packing")
     with disk_errors(out), alone_in(work, f"{JOURNAL}/{LOCK}", f"packing into {out}"):
