@@ -61,7 +61,7 @@ def _check_length(recording: Recording, info: VideoInfo, findings: Findings) -> 
     if recording.length is not None and recording.length > lasts + TOLERANCE_S:
         findings.error(
             "past-end",
-            f"{recording.video_id}: labels of {float(recording.length):g} s, the video lasts {float(lasts):g} s",
+            f"{recording.video_id}: labels of {float(recording.length):g} s, a video of {float(lasts):g} s",
             recording.labels_file,
             recording.line,
         )

@@ -99,7 +99,7 @@ def _spans(
     rows: list[tuple[int, int, int]], frames: int, rate: Fraction, path: Path, findings: Findings
 ) -> tuple[Span, ...]:
     rows = sorted(rows, key=lambda row: (row[1], row[0]))
-    ends = [frame for _, frame, _ in rows[1:]] + [frames]
+    ends = [*(frame for _, frame, _ in rows[1:]), frames][: len(rows)]
     spans = []
     for (line, frame, label), end in zip(rows, ends, strict=True):
         if frame >= frames:

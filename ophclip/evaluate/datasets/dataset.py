@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Item:
 
     Where the dataset is of pictures, `path` is their folder, `pictures` the files, and row t is picture t.
     Where it is of clips, `clips` are what is labelled; `phases` has their labels a row as well, or, for a
-    clip that is a file, one row that stands for all (`fitted` spreads it).
+    clip that is a file, one row that stands for all.
     """
 
     video_id: str
@@ -90,31 +90,6 @@ def load_dataset(name: str, root: Path, *, keep_background: bool = False, split:
     return _dataset(adapter, reading, recordings, findings, keep_background)
 
 
-def fitted(item: Item, num_frames: int, fps: float) -> Item:
-    """Return the item with as many label rows as there are frames to score.
-
-    A clip's one label is spread over its frames; frames past the last label are not scored.
-
-    Raises:
-        UsageError: the video is shorter than its labels by more than one row.
-    """
-    given = item.phases if item.phases is not None else item.instruments
-    assert given is not None
-    if num_frames == 0 or (num_frames < len(given) - 1 and not item.is_one_clip):
-        raise UsageError(
-            f"video {item.video_id!r} lasts {num_frames / fps:g} s, its labels {len(given) / fps:g} s",
-            remedy="fetch the video again: it is shorter than its labels",
-        )
-    if item.is_one_clip and item.phases is not None:
-        return replace(item, phases=np.repeat(item.phases[:1], num_frames))
-    rows = min(num_frames, len(given))
-    return replace(
-        item,
-        phases=None if item.phases is None else item.phases[:rows],
-        instruments=None if item.instruments is None else item.instruments[:rows],
-    )
-
-
 def _refuse_errors(facts: Facts, root: Path, findings: Findings) -> None:
     errors = findings.of("error")
     if not errors:
@@ -162,6 +137,10 @@ def _dataset(
     instruments = list(reading.instruments or (facts.classes if facts.task == "instruments" else ()))
     keep = keep and bool(facts.background) and bool(phases)
     background = len(phases) if keep else UNSCORED
+    if facts.unit == "clip":  # the notes say what becomes of background
+        recordings = [recording for recording in recordings if _clips(recording, background)]
+        if not recordings:
+            raise UsageError(f"{facts.name} has only background to score", remedy="keep the background")
     return Dataset(
         name=facts.name,
         items=[_item(facts, recording, background, has_phases=bool(phases)) for recording in recordings],

@@ -23,7 +23,7 @@ from ophclip.video.encode import write_video
 
 @dataclass(frozen=True)
 class Film:
-    """Footage to draw of one operation: a video, or a picture where `seconds` is 0; at `rate` frames a second."""
+    """Footage of one operation: a video of `rate` frames a second, or a picture where `seconds` is 0."""
 
     path: Path
     part: Part

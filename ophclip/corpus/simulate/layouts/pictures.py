@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ophclip.corpus.simulate.layouts.plan import Named, Plan, splits_of
 from ophclip.corpus.simulate.production import Script
 
 EVERY_S = 2.0  # a picture; the real ones are 5 s apart
-CADIS_VIDEOS = (2, 1, 5, 12, 3, 7, 22, 4, 16)  # test, train and validation in turn
+FIRST_CADIS_VIDEOS = (2, 1, 5, 12, 3, 7, 22, 4, 16)  # test, train and validation in turn
 MASK_SIDE = 64
 
 CATARACT_1K: Named = {
@@ -168,7 +169,8 @@ def _catinstseg(
 def cadis(out: Path, scripts: Sequence[Script], seconds: float) -> Plan:
     """Plan CaDIS: pictures and masks of class ids, a folder a video."""
     plan = Plan()
-    for video, script in zip(CADIS_VIDEOS, scripts, strict=False):
+    others = (number for number in count(6) if number not in FIRST_CADIS_VIDEOS)
+    for video, script in zip(chain(FIRST_CADIS_VIDEOS, others), scripts, strict=False):
         folder = out / f"Video{video:02d}"
         for number, time_s in enumerate(_times(seconds)):
             name = f"Video{video}_frame{number * 150:06d}.png"
