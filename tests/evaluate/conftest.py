@@ -24,9 +24,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Layout:
 
     def folder(name: str) -> Path:
         if not (root / name).is_dir():
-            write_layout(
-                name, root / name, videos=VIDEOS, seconds=SECONDS, size=64, seed=SEED, workers=1
-            )
+            write_layout(name, root / name, videos=VIDEOS, seconds=SECONDS, size=64, seed=SEED, workers=1)
         return root / name
 
     return folder

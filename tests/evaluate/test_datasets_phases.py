@@ -114,7 +114,9 @@ def cat21(root: Path, text: str) -> Path:
 def cataract101(root: Path, annotations: str, *, videos: str = "9;250;25;1;1", phases: str = "") -> Path:
     video(root / "videos" / "case_9.mp4")
     (root / "videos.csv").write_text(f"VideoID;Frames;FPS;Surgeon;Experience\n{videos}\n")
-    (root / "phases.csv").write_text(f"Phase;Meaning\n{phases or '1;Incision{n}2;Rhexis'.format(n=chr(10))}\n")
+    (root / "phases.csv").write_text(
+        f"Phase;Meaning\n{phases or '1;Incision{n}2;Rhexis'.format(n=chr(10))}\n"
+    )
     (root / "annotations.csv").write_text(f"VideoID;FrameNo;Phase\n{annotations}\n")
     return root
 
@@ -123,7 +125,9 @@ def cataract1k(root: Path, rows: str, *, facts: str = "5,1024,768,900,30") -> Pa
     video(root / "videos" / "case_5.mp4")
     folder = root / "annotations" / "case_5"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "case_5_annotations_phases.csv").write_text(f"caseId,comment,frame,endFrame,sec,endSec\n{rows}\n")
+    (folder / "case_5_annotations_phases.csv").write_text(
+        f"caseId,comment,frame,endFrame,sec,endSec\n{rows}\n"
+    )
     (folder / "case_5_video.csv").write_text(f"caseId,width,height,frames,fps\n{facts}\n")
     return root
 
@@ -137,7 +141,9 @@ def test_a_frame_exactly_on_a_second_belongs_to_the_phase_that_starts_there(tmp_
 
 def test_a_broken_frame_rate_counts_exactly(tmp_path: Path) -> None:
     # 2997 frames of 29.97 a second are 100 seconds; in binary fractions a little more.
-    data = load_dataset("cataract1k-phase", cataract1k(tmp_path, "5,Incision,0,2997,0,100", facts="5,1,1,1,29.97"))
+    data = load_dataset(
+        "cataract1k-phase", cataract1k(tmp_path, "5,Incision,0,2997,0,100", facts="5,1,1,1,29.97")
+    )
     assert len(said(data, 0)) == 100
     later = cataract1k(tmp_path, "5,Incision,2997,3027,100,101", facts="5,1,1,1,29.97")
     assert said(load_dataset("cataract1k-phase", later), 0)[99:] == [".", "incision", "incision"]
@@ -198,7 +204,10 @@ def test_bad_rows_of_cataract_21_are_refused_with_their_line(tmp_path: Path, tex
         ({"annotations": "9;0"}, r"annotations\.csv:2: a row must have 3 fields, got 2"),
         ({"annotations": "9;zero;1"}, r"annotations\.csv:2: FrameNo must be a number"),
         ({"annotations": ""}, r"videos\.csv:2: video 9 has no row in annotations\.csv"),
-        ({"annotations": "9;0;1", "videos": "9;250;25;1;1\n9;2;25;1;1"}, r"videos\.csv:3: VideoID must be unique"),
+        (
+            {"annotations": "9;0;1", "videos": "9;250;25;1;1\n9;2;25;1;1"},
+            r"videos\.csv:3: VideoID must be unique",
+        ),
         ({"annotations": "9;0;1", "videos": "9;250;0;1;1"}, r"videos\.csv:2: FPS must be greater than 0"),
         ({"annotations": "9;0;1", "phases": "1;Lunch"}, r"phases\.csv:2: the meaning must be one of"),
         ({"annotations": "9;0;1", "phases": "1;Rhexis\n1;Incision"}, r"phases\.csv:3: phase 1 has a second"),
