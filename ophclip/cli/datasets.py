@@ -52,9 +52,11 @@ def show_datasets(as_json: bool) -> int:
     if as_json:
         console.emit_json({"datasets": datasets})
         return 0
-    columns = ["name", "task", "labels", "classes", "licence", "split", "where"]
+    columns = ["name", "task", "classes", "licence"]
     rows = [[str(row[column] or "yours") for column in columns] for row in datasets]
     console.emit_table("datasets", columns, rows)
+    for row in datasets:  # too long for a column
+        console.emit(f"{row['name']}\n  split: {row['split']}\n  where: {row['where']}")
     return 0
 
 

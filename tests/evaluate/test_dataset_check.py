@@ -130,11 +130,11 @@ PLANTED: list[tuple[str, Plant, str, str, int | None]] = [
         "cataract1k-phase",
         None,
     ),
-    ("lensid", lambda r: cut(next(r.rglob("*.mp4"))), "truncated", "video00_00.mp4", None),
+    ("lensid", lambda r: cut(next(r.rglob("video00_00.mp4"))), "truncated", "video00_00.mp4", None),
     ("catreldet", lambda r: next(r.rglob("*.mp4")).unlink(), "count", "catreldet", None),
     (
         "ophnet-phase",
-        lambda r: edit(r / "labels.csv", "8,phakic lens implantation,\n", ""),
+        lambda r: edit(r / "labels.csv", "7,lens implantation,\n", ""),
         "unnamed-label",
         "OphNet2024_loca_challenge_phase.csv",
         None,

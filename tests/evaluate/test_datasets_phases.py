@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cataract-21, Cataract-101 and Cataract-1K: simulated downloads against what was drawn, and hand-made files."""
+"""Cataract-21, Cataract-101, Cataract-1K: simulated downloads against what was drawn, and hand-made ones."""
 
 from __future__ import annotations
 
@@ -111,12 +111,12 @@ def cat21(root: Path, text: str) -> Path:
     return root
 
 
-def cataract101(root: Path, annotations: str, *, videos: str = "9;250;25;1;1", phases: str = "") -> Path:
+def cataract101(
+    root: Path, annotations: str, *, videos: str = "9;250;25;1;1", phases: str = "1;Incision\n2;Rhexis"
+) -> Path:
     video(root / "videos" / "case_9.mp4")
     (root / "videos.csv").write_text(f"VideoID;Frames;FPS;Surgeon;Experience\n{videos}\n")
-    (root / "phases.csv").write_text(
-        f"Phase;Meaning\n{phases or '1;Incision{n}2;Rhexis'.format(n=chr(10))}\n"
-    )
+    (root / "phases.csv").write_text(f"Phase;Meaning\n{phases}\n")
     (root / "annotations.csv").write_text(f"VideoID;FrameNo;Phase\n{annotations}\n")
     return root
 
@@ -257,7 +257,7 @@ def test_seconds_with_two_labels_are_not_scored_and_said(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["cat21", "cataract101", "cataract1k-phase", "cataracts", "cadis", "lensid"])
 def test_an_empty_folder_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="must be|missing"):
+    with pytest.raises(UsageError, match=r"must be|missing"):
         load_dataset(name, tmp_path)
 
 
