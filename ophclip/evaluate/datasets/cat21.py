@@ -6,9 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
-from ophclip.evaluate.datasets.delimited import rows_of, whole
+import numpy as np
+from numpy.typing import NDArray
+
+from ophclip.evaluate.datasets.delimited import text_of, whole
 from ophclip.evaluate.datasets.media import files_under, is_video, video_beside
 from ophclip.evaluate.datasets.reading import (
     BACKGROUND,
@@ -22,6 +26,7 @@ from ophclip.evaluate.datasets.reading import (
 )
 
 RATE = Fraction(25)  # not in the files; that of the clinic's other recordings. A check compares the videos
+MAX_FRAME = 10**9
 MAX_STEP = 25  # frames: rows further apart leave a hole, for nothing says what is between them
 SPLITS = {"training": "train", "validation": "val"}
 OUTSIDE = "not_initialized"
@@ -100,47 +105,52 @@ def _recording(path: Path, split: str, findings: Findings) -> Recording:
 
 
 def _spans(path: Path, findings: Findings) -> Iterator[Span]:
-    """Yield the runs of one label; a row holds until the next one, or for one frame before a hole."""
-    first = line_of_first = label = last = -2
-    step = 1
-    for line, frame, found in _rows(path, findings):
-        if label == -2:
-            first, line_of_first, label = frame, line, found
-        elif frame <= last:
-            said = (
-                "the frame is there twice" if frame == last else f"frames must rise, got {frame} after {last}"
-            )
-            findings.error("duplicate" if frame == last else "malformed", said, path, line)
-            continue
-        elif found != label or frame - last > MAX_STEP:
-            step = frame - last if frame - last <= MAX_STEP else step
-            end = frame if frame - last <= MAX_STEP else last + step
-            yield Span(first / RATE, end / RATE, label, line_of_first)
-            first, line_of_first, label = frame, line, found
-        else:
-            step = frame - last
-        last = frame
-    if label != -2:
-        yield Span(first / RATE, (last + step) / RATE, label, line_of_first)
+    """Yield the runs of one label; a row holds until the next one, or for one step before a hole."""
+    lines, frames, labels = _rows(path, findings)
+    if not len(frames):
+        return
+    steps = np.diff(frames)
+    step = int(np.median(steps[steps <= MAX_STEP])) if (steps <= MAX_STEP).any() else 1
+    starts = np.flatnonzero((np.diff(labels) != 0) | (steps > MAX_STEP)) + 1
+    for start, stop in pairwise((0, *starts.tolist(), len(frames))):
+        last = int(frames[stop - 1])
+        is_followed = stop < len(frames) and frames[stop] - last <= MAX_STEP
+        end = int(frames[stop]) if is_followed else last + step
+        yield Span(int(frames[start]) / RATE, end / RATE, int(labels[start]), int(lines[start]))
 
 
-def _rows(path: Path, findings: Findings) -> Iterator[tuple[int, int, int]]:
+def _rows(path: Path, findings: Findings) -> NDArray[np.int64]:
+    """Return line, frame and label of each row `[3, N]`, frames rising; the others are errors."""
     numbers: dict[str, int] = {}
-    for line, fields in rows_of(path, findings):
-        if len(fields) != 2:
-            findings.error("malformed", f"a row must be frame,label, got {len(fields)} fields", path, line)
-            continue
-        text, name = fields
-        frame = int(text) if text.isascii() and text.isdecimal() and len(text) < 12 else None
-        if frame is None:
-            frame = whole(text, "the frame", findings, path, line)
+    rows: list[tuple[int, int, int]] = []
+    last = -1
+    # Ten hours have a million rows: they are split by hand, and each label is looked up once.
+    for line, row in enumerate(text_of(path, findings).splitlines(), start=1):
+        text, comma, name = row.partition(",")
         label = numbers.get(name)
         if label is None:
             label = numbers[name] = _label(name)
-        if label < BACKGROUND:
-            findings.error("unknown-label", f"the label must be one of cat-21's, got {name!r}", path, line)
-        elif frame is not None:
-            yield line, frame, label
+        if label >= BACKGROUND and text.isdecimal() and text.isascii() and last < int(text) < MAX_FRAME:
+            last = int(text)
+            rows.append((line, last, label))
+        elif row.strip():
+            _explain(text, comma, name, label, last, findings, path, line)
+    return np.array(rows, dtype=np.int64).reshape(-1, 3).T
+
+
+def _explain(
+    text: str, comma: str, name: str, label: int, last: int, findings: Findings, path: Path, line: int
+) -> None:
+    if not comma:
+        findings.error("malformed", f"a row must be frame,label, got {text!r}", path, line)
+        return
+    frame = whole(text, "the frame", findings, path, line)
+    if label < BACKGROUND:
+        findings.error("unknown-label", f"the label must be one of cat-21's, got {name!r}", path, line)
+    elif frame is not None and frame == last:
+        findings.error("duplicate", "the frame is there twice", path, line)
+    elif frame is not None:
+        findings.error("malformed", f"frames must rise, got {frame} after {last}", path, line)
 
 
 def _label(name: str) -> int:
