@@ -144,10 +144,10 @@ def _expected(facts: Facts, root: Path) -> tuple[Sequence[Published], frozenset[
         return facts.published, None
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
-        counts, shown = told.get("counts", {}), told.get("shown", [])
-    except (ValueError, AttributeError) as error:
+        counts, shown = told.get("counts", {}).items(), frozenset(told.get("shown", []))
+    except (ValueError, AttributeError, TypeError) as error:
         raise UsageError(f"{path} is not a simulation's: {error}", remedy="remove that file") from error
-    return [Published(what, number) for what, number in counts.items()], frozenset(shown)
+    return [Published(what, number) for what, number in counts], shown
 
 
 def _count(published: Published, recordings: Sequence[Recording]) -> Count:
@@ -158,7 +158,7 @@ def _count(published: Published, recordings: Sequence[Recording]) -> Count:
         "clips": sum(len(recording.spans) for recording in chosen),
         "pictures": sum(len(recording.pictures) for recording in chosen),
     }
-    return Count(published.what, sizes[what], published.count, published.source)
+    return Count(published.what, sizes.get(what, 0), published.count, published.source)
 
 
 def _check_counts(counts: Sequence[Count], root: Path, findings: Findings) -> None:

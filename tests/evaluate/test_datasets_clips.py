@@ -157,6 +157,7 @@ def test_names_and_prompts_come_from_the_table_of_labels(tmp_path: Path) -> None
         ("case_1,0,2,test,0,x", r"phase\.csv:2: phase_id must be a number, got 'x'"),
         ("case_1,2,1,test,0,0", r"phase\.csv:2: end must not precede start, got 2 to 1"),
         ("case_1,-1,1,test,0,0", r"phase\.csv:2: start must be a number of 0 or more"),
+        ("case_1,0,99999999,test,0,0", r"phase\.csv:2: end must be a number up to 1,000,000"),
         ("case_1,0,inf,test,0,0", r"phase\.csv:2: end must be a number of 0 or more"),
         ("case_1,0,2,exam,0,0", r"phase\.csv:2: .* a split of train, val, test, got 'exam'"),
         ("case_1,0,2,test,0,0\ncase_1,2,3,train,0,0", r"phase\.csv:3: the split must stay test"),

@@ -208,7 +208,7 @@ def test_bad_rows_of_cataract_21_are_refused_with_their_line(tmp_path: Path, tex
             {"annotations": "9;0;1", "videos": "9;250;25;1;1\n9;2;25;1;1"},
             r"videos\.csv:3: VideoID must be unique",
         ),
-        ({"annotations": "9;0;1", "videos": "9;250;0;1;1"}, r"videos\.csv:2: FPS must be greater than 0"),
+        ({"annotations": "9;0;1", "videos": "9;250;0;1;1"}, r"videos\.csv:2: FPS must be 1 or more, got '0'"),
         ({"annotations": "9;0;1", "phases": "1;Lunch"}, r"phases\.csv:2: the meaning must be one of"),
         ({"annotations": "9;0;1", "phases": "1;Rhexis\n1;Incision"}, r"phases\.csv:3: phase 1 has a second"),
     ],
@@ -233,7 +233,7 @@ def test_commas_in_place_of_semicolons_are_named(tmp_path: Path) -> None:
         ("5,Incision,30,0", "5,1,1,1,30", r"phases\.csv:2: the last frame must not precede the first"),
         ("5,Incision", "5,1,1,1,30", r"phases\.csv:2: a row must have case, phase"),
         ("5,Incision,0,30", "5,1,1,1", r"video\.csv:1: must have a header and one row with the fps"),
-        ("5,Incision,0,30", "5,1,1,1,0", r"video\.csv:2: the fps in column 5 must be greater than 0"),
+        ("5,Incision,0,30", "5,1,1,1,0", r"video\.csv:2: the fps in column 5 must be 1 or more"),
         ("5,Incision,0,30", "5,1,1,1,nan", r"video\.csv:2: the fps in column 5 must be a number"),
     ],
 )

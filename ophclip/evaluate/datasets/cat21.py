@@ -26,7 +26,7 @@ from ophclip.evaluate.datasets.reading import (
 )
 
 RATE = Fraction(25)  # not in the files; that of the clinic's other recordings. A check compares the videos
-MAX_FRAME = 10**9
+MAX_FRAME = 10**8
 MAX_STEP = 25  # frames: rows further apart leave a hole, for nothing says what is between them
 SPLITS = {"training": "train", "validation": "val"}
 OUTSIDE = "not_initialized"

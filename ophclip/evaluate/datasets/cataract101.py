@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ophclip.evaluate.datasets.cat21 import FACTS as CAT21
 from ophclip.evaluate.datasets.cat21 import SPELLINGS, letters
-from ophclip.evaluate.datasets.delimited import number, table, whole
+from ophclip.evaluate.datasets.delimited import rate, table, whole
 from ophclip.evaluate.datasets.media import files_under, is_video, video_beside
 from ophclip.evaluate.datasets.reading import Adapter, Facts, Findings, Published, Reading, Recording, Span
 
@@ -32,17 +32,17 @@ def _read(root: Path, findings: Findings, thorough: bool) -> Reading:
     phases = _phases(root / "phases.csv", findings)
     starts = _starts(root / "annotations.csv", phases, findings)
     recordings = []
-    for video_id, (line, frames, rate) in _videos(root / "videos.csv", findings).items():
+    for video_id, (line, frames, fps) in _videos(root / "videos.csv", findings).items():
         video = video_beside(root / "videos" / f"case_{video_id}")
         if video_id not in starts:
             said = f"video {video_id} has no row in annotations.csv"
             findings.error("unlabelled-video", said, root / "videos.csv", line)
-        spans = _spans(starts.pop(video_id, []), frames, rate, root / "annotations.csv", findings)
+        spans = _spans(starts.pop(video_id, []), frames, fps, root / "annotations.csv", findings)
         name = f"case_{video_id}"
-        length = frames / rate
+        length = frames / fps
         first = spans[0].line if spans else None
         recordings.append(
-            Recording(name, video, root / "annotations.csv", first, spans=spans, length=length, rate=rate)
+            Recording(name, video, root / "annotations.csv", first, spans=spans, length=length, rate=fps)
         )
     for video_id, rows in starts.items():
         said = f"video {video_id} is not in videos.csv"
@@ -55,15 +55,13 @@ def _videos(path: Path, findings: Findings) -> dict[str, tuple[int, int, Fractio
     videos: dict[str, tuple[int, int, Fraction]] = {}
     for line, row in table(path, ("VideoID", "Frames"), findings, delimiter=";"):
         frames = whole(row["Frames"], "Frames", findings, path, line)
-        rate = number(row["fps"], "FPS", findings, path, line) if "fps" in row else RATE
+        fps = rate(row["fps"], "FPS", findings, path, line) if "fps" in row else RATE
         if row["VideoID"] in videos:
             first = videos[row["VideoID"]][0]
             said = f"VideoID must be unique, got {row['VideoID']!r} again (first on line {first})"
             findings.error("duplicate", said, path, line)
-        elif frames is not None and rate:
-            videos[row["VideoID"]] = (line, frames, rate)
-        elif rate == 0:
-            findings.error("malformed", "FPS must be greater than 0", path, line)
+        elif frames is not None and fps is not None:
+            videos[row["VideoID"]] = (line, frames, fps)
     return videos
 
 
@@ -96,7 +94,7 @@ def _starts(path: Path, phases: dict[str, int], findings: Findings) -> dict[str,
 
 
 def _spans(
-    rows: list[tuple[int, int, int]], frames: int, rate: Fraction, path: Path, findings: Findings
+    rows: list[tuple[int, int, int]], frames: int, fps: Fraction, path: Path, findings: Findings
 ) -> tuple[Span, ...]:
     rows = sorted(rows, key=lambda row: (row[1], row[0]))
     ends = [*(frame for _, frame, _ in rows[1:]), frames][: len(rows)]
@@ -107,7 +105,7 @@ def _spans(
             findings.error("past-end", said, path, line)
         elif end == frame:
             findings.warning("overlap", f"another phase starts at the same frame {frame}", path, line)
-        spans.append(Span(frame / rate, max(end, frame) / rate, label, line))
+        spans.append(Span(frame / fps, max(end, frame) / fps, label, line))
     return tuple(spans)
 
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from ophclip.evaluate.datasets.cat21 import letters
-from ophclip.evaluate.datasets.delimited import number, rows_of, whole
+from ophclip.evaluate.datasets.delimited import number, rate, rows_of, whole
 from ophclip.evaluate.datasets.media import files_under, videos_by_stem
 from ophclip.evaluate.datasets.reading import Adapter, Facts, Findings, Published, Reading, Recording, Span
 
@@ -64,8 +64,8 @@ def _read(root: Path, findings: Findings, thorough: bool) -> Reading:
 
 def _recording(case: str, path: Path, videos: dict[str, Path], findings: Findings) -> Recording:
     video = videos.get(case, path.parent / f"{case}.mp4")
-    rate = _rate(path.with_name(f"{case}_video.csv"), findings)
-    return Recording(case, video, path, spans=_spans(path, rate, findings) if rate else (), rate=rate)
+    fps = _rate(path.with_name(f"{case}_video.csv"), findings)
+    return Recording(case, video, path, spans=_spans(path, fps, findings) if fps else (), rate=fps)
 
 
 def _rate(path: Path, findings: Findings) -> Fraction | None:
@@ -75,13 +75,10 @@ def _rate(path: Path, findings: Findings) -> Fraction | None:
             findings.error("malformed", "must have a header and one row with the fps in column 5", path, 1)
         return None
     line, fields = rows[1]
-    rate = number(fields[4], "the fps in column 5", findings, path, line)
-    if rate == 0:
-        findings.error("malformed", "the fps in column 5 must be greater than 0", path, line)
-    return rate or None
+    return rate(fields[4], "the fps in column 5", findings, path, line)
 
 
-def _spans(path: Path, rate: Fraction, findings: Findings) -> tuple[Span, ...]:
+def _spans(path: Path, fps: Fraction, findings: Findings) -> tuple[Span, ...]:
     rows = list(rows_of(path, findings))
     spans = []
     for line, fields in rows[1:]:
@@ -89,7 +86,7 @@ def _spans(path: Path, rate: Fraction, findings: Findings) -> tuple[Span, ...]:
             said = f"a row must have case, phase, first and last frame, got {len(fields)} fields"
             findings.error("malformed", said, path, line)
             continue
-        span = _span(path, line, fields, rate, findings)
+        span = _span(path, line, fields, fps, findings)
         if span is not None:
             _compare_seconds(path, line, rows[0][1], fields, span, findings)
             spans.append(span)
@@ -98,7 +95,7 @@ def _spans(path: Path, rate: Fraction, findings: Findings) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _span(path: Path, line: int, fields: list[str], rate: Fraction, findings: Findings) -> Span | None:
+def _span(path: Path, line: int, fields: list[str], fps: Fraction, findings: Findings) -> Span | None:
     known = SPELLINGS.get(letters(fields[1]))
     first = whole(fields[2], "the first frame", findings, path, line)
     last = whole(fields[3], "the last frame", findings, path, line)
@@ -112,7 +109,7 @@ def _span(path: Path, line: int, fields: list[str], rate: Fraction, findings: Fi
                 "malformed", f"the last frame must not precede the first, got {first} to {last}", path, line
             )
         else:
-            return Span(first / rate, last / rate, FACTS.classes.index(known), line)
+            return Span(first / fps, last / fps, FACTS.classes.index(known), line)
     return None
 
 

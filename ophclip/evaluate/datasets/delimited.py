@@ -12,6 +12,7 @@ from pathlib import Path
 from ophclip.corpus.tables import parse_number
 from ophclip.evaluate.datasets.reading import Findings
 
+MAX_SECONDS, MAX_FRAMES = 10**6, 10**8  # a label at a later time would make rows without end
 MAX_FRACTION_CHARACTERS = 40  # a longer number is no measurement, and would be slow to divide
 
 
@@ -74,18 +75,30 @@ def table(
         findings.error("malformed", "must start with a header, got an empty file", path, 1)
 
 
-def number(text: str, what: str, findings: Findings, path: Path, line: int) -> Fraction | None:
-    """Return a finite decimal number of 0 or more, exactly; None, with an error, for anything else."""
+def number(
+    text: str, what: str, findings: Findings, path: Path, line: int, *, most: int = MAX_SECONDS
+) -> Fraction | None:
+    """Return a decimal number from 0 to `most`, exactly; None, with an error, for anything else."""
     value = parse_number(text) if len(text) <= MAX_FRACTION_CHARACTERS else None
-    if value is None or value < 0 or abs(value) > 1e12:
-        findings.error("malformed", f"{what} must be a number of 0 or more, got {text!r}", path, line)
+    if value is None or value < 0 or value > most:
+        bounds = "of 0 or more" if value is None or value < 0 else f"up to {most:,}"
+        findings.error("malformed", f"{what} must be a number {bounds}, got {text!r}", path, line)
         return None
     return Fraction(text.strip())
 
 
+def rate(text: str, what: str, findings: Findings, path: Path, line: int) -> Fraction | None:
+    """Return a number of frames a second from 1 to 1000; None, with an error, for anything else."""
+    value = number(text, what, findings, path, line, most=1000)
+    if value is not None and value < 1:
+        findings.error("malformed", f"{what} must be 1 or more, got {text!r}", path, line)
+        return None
+    return value
+
+
 def whole(text: str, what: str, findings: Findings, path: Path, line: int) -> int | None:
     """Return a whole number that is not negative (`12`, `12.0`); None, with an error, for anything else."""
-    value = number(text, what, findings, path, line)
+    value = number(text, what, findings, path, line, most=MAX_FRAMES)
     if value is not None and value.denominator != 1:
         findings.error("malformed", f"{what} must be a whole number, got {text!r}", path, line)
         return None
