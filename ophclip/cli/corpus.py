@@ -23,6 +23,7 @@ def corpus() -> None:
 @click.option("--size", default=160, show_default=True, help="Width in pixels; the height is 3/4 of it.")
 @click.option("--codec", default="h264", show_default=True, type=click.Choice(["h264", "vp9"]))
 @click.option("--workers", type=int, help="Processes.  [default: one a CPU]")
+@click.option("--layout", help="Write --test operations as this dataset lies on disk (evaluate --list).")
 @seed_option
 @json_option
 @quiet_option
@@ -35,6 +36,7 @@ def simulate(
     size: int,
     codec: str,
     workers: int | None,
+    layout: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -42,6 +44,9 @@ def simulate(
 
     The same settings give the same bytes; run an interrupted simulation again to finish it.
     """
+    if layout is not None:
+        _simulate_layout(layout, out, test, seconds, size, workers, seed, as_json)
+        return
     from ophclip.corpus.simulate.world import simulate as simulate_corpus
 
     made = simulate_corpus(
@@ -65,3 +70,23 @@ def simulate(
         console.emit_json(result)
     else:
         console.emit(f"{result['videos']} videos and {result['clips']} clips in {out}")
+
+
+def _simulate_layout(
+    layout: str,
+    out: Path,
+    videos: int,
+    seconds: float,
+    size: int,
+    workers: int | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    from ophclip.corpus.simulate.layouts import write_layout
+
+    counts = write_layout(layout, out, videos=videos, seconds=seconds, size=size, seed=seed, workers=workers)
+    if as_json:
+        console.emit_json({"out": str(out), "layout": layout, "counts": counts})
+    else:
+        told = ", ".join(f"{count} {what.replace('.', ' of ')}" for what, count in counts.items())
+        console.emit(f"{layout} in {out}: {told}")

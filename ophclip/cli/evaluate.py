@@ -7,24 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ophclip import console
+from ophclip.cli.datasets import check_option, list_option, required_run, show_check, show_datasets
 from ophclip.cli.options import decoder_option, device_option, json_option, quiet_option, resolve_device
 
 if TYPE_CHECKING:
     from ophclip.evaluate import Results
 
 
-def _list_datasets(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
-    if value:
-        from ophclip.evaluate.datasets import names
-
-        console.emit("\n".join(names()))
-        context.exit()
-
-
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--dataset", required=True, help="Name of the dataset; see --list.")
-@click.option("--root", required=True, type=click.Path(path_type=Path), help="Folder of the dataset.")
+@click.argument("run", required=False, type=click.Path(path_type=Path))
+@click.option("--dataset", help="Name of the dataset; see --list.")
+@click.option("--root", type=click.Path(path_type=Path), help="Folder of the dataset.")
 @click.option("--out", type=click.Path(path_type=Path), help="Results folder  [RUN/evaluate-DATASET]")
 @click.option("--prompts", help="A prompts file of your own.")
 @click.option(
@@ -37,18 +30,19 @@ def _list_datasets(context: click.Context, _parameter: click.Parameter, value: b
 @click.option("--keep-background", is_flag=True, help="Score frames outside every phase as a class.")
 @decoder_option
 @device_option
-@click.option(
-    "--list",
-    is_flag=True,
-    is_eager=True,
-    expose_value=False,
-    callback=_list_datasets,
-    help="Name the datasets.",
-)
+@list_option
+@check_option
 @json_option
 @quiet_option
-def evaluate(run: Path, device: str, as_json: bool, **options: Any) -> None:
+def evaluate(
+    run: Path | None, device: str, as_json: bool, list_all: bool, check: bool, **options: Any
+) -> int | None:
     """Evaluate RUN (a pretrain output) zero-shot on a dataset."""
+    if list_all:
+        return show_datasets(as_json)
+    if check:
+        return show_check(options["dataset"], options["root"], as_json)
+    run = required_run(run, options["dataset"], options["root"])
     from ophclip.evaluate import evaluate as run_evaluation
 
     results = run_evaluation(run, device=resolve_device(device), **options)
@@ -56,6 +50,7 @@ def evaluate(run: Path, device: str, as_json: bool, **options: Any) -> None:
         console.emit_json({**results.summary(), "report": str(results.report), **results.numbers})
     else:
         show(results)
+    return None
 
 
 def show(results: Results) -> None:

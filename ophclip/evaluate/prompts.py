@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ophclip.corpus.tables import Problems, read_rows
 from ophclip.errors import UsageError
 
 FOLDER = Path(__file__).with_name("prompt_sets")
 EXAMPLE = FOLDER / "simulated.toml"
+NAMED_LABELS, OTHERS = "ophnet.toml", "others"
 
 Variant = Literal["name", "template", "description", "all"]
 VARIANTS: tuple[Variant, ...] = ("name", "template", "description", "all")
@@ -65,11 +67,17 @@ class PromptFile:
 def load_prompts(name: str) -> PromptFile:
     """Read a prompts file of this package, or a user's own by path.
 
+    A table of labels (`.csv` with id, name and prompt; several sentences of a prompt are parted by `|`) is
+    read too: its names fill the templates of OphNet, and one that has no prompt takes the sentences that
+    OphNet's file has for it.
+
     Raises:
         UsageError: there is no such file, it is not a prompts file, a class has a name but no description
             (or the reverse), a list is empty, or two classes share a name or a description.
     """
     path = FOLDER / name if (FOLDER / name).is_file() else Path(name)
+    if path.suffix.lower() == ".csv":
+        return _from_labels(path)
     try:
         content = path.read_bytes()
         tables = tomllib.loads(content.decode("utf-8"))
@@ -80,6 +88,40 @@ def load_prompts(name: str) -> PromptFile:
     if problem:
         raise UsageError(f"{path}: {problem}", remedy=f"write it as {EXAMPLE} is")
     return PromptFile(path.name, tables["version"], hashlib.sha256(content).hexdigest(), tables)
+
+
+def _from_labels(path: Path) -> PromptFile:
+    known = load_prompts(NAMED_LABELS)
+    problems = Problems(path)
+    names: dict[str, str] = {}
+    described: dict[str, list[str]] = {}
+    for row in read_rows(path, ("id", "name"), problems):
+        name = row.values["name"].strip()
+        names[name.casefold()] = name
+        told = [part.strip() for part in row.values.get("prompt", "").split("|")]
+        described[name.casefold()] = [part for part in told if part] or _known_sentences(known, name)
+    problems.raise_if_any()
+    names.setdefault(OTHERS, known.tables["names"]["phases"][OTHERS])
+    described.setdefault(OTHERS, known.tables["description"]["phases"][OTHERS])
+    tables = {
+        "version": known.version,
+        "template": known.tables["template"],
+        "names": {"phases": names},
+        "description": {"phases": described},
+    }
+    problem = next(_problems(tables), None)
+    if problem:
+        raise UsageError(f"{path}: {problem}", remedy="write id,name,prompt, each name and prompt once")
+    digest = hashlib.sha256(path.read_bytes() + known.sha256.encode())
+    return PromptFile(path.name, known.version, digest.hexdigest(), tables)
+
+
+def _known_sentences(known: PromptFile, name: str) -> list[str]:
+    wanted = "".join(filter(str.isalnum, name)).casefold()
+    for key, plain in known.tables["names"]["phases"].items():
+        if wanted in ("".join(filter(str.isalnum, text)).casefold() for text in (key, plain)):
+            return list(known.tables["description"]["phases"][key])
+    return [f"the step of eye surgery that is called {name}"]
 
 
 def _problems(tables: dict[str, Any]) -> Iterator[str]:

@@ -147,7 +147,7 @@ def test_evaluate_as_json_is_one_object_and_quiet_says_nothing_else(
 
 
 def test_evaluate_lists_its_datasets(call: Call) -> None:
-    assert call("evaluate", "--list").out == "simulated\n"
+    assert "simulated" in call("evaluate", "--list").out
 
 
 def test_search_prints_moments_or_one_object(call: Call, run: Path) -> None:

@@ -61,7 +61,7 @@ def test_idle_seconds_are_left_out_unless_background_is_kept(simulated_corpus: P
 def test_an_unknown_dataset_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no dataset 'simulatd'; did you mean 'simulated'"):
         load_dataset("simulatd", tmp_path)
-    assert names() == ["simulated"]
+    assert "simulated" in names()
 
 
 def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The test split of a simulated corpus: phases and instruments at every second."""
+"""A simulated corpus: phases and instruments at every second; its test split is scored."""
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,43 +11,63 @@ import numpy as np
 from ophclip.corpus import read_corpus
 from ophclip.corpus.simulate.truth import Truth, read_truth
 from ophclip.corpus.simulate.vocabulary import INSTRUMENTS, PHASES
-from ophclip.errors import UsageError
-from ophclip.evaluate.datasets.dataset import UNSCORED, Dataset, Item
+from ophclip.errors import OphclipError
+from ophclip.evaluate.datasets.reading import BACKGROUND, Adapter, Facts, Findings, Reading, Recording, Span
 
-IDLE = "idle"
+FACTS = Facts(
+    name="simulated",
+    title="Simulated eye surgery",
+    task="phase and instruments",
+    unit="second",
+    classes=tuple(phase.key for phase in PHASES),
+    licence="Apache-2.0",
+    where="ophclip corpus simulate",
+    split="train and test; test is scored",
+    eval_split="test",
+    background="idle",
+    prompts="simulated.toml",
+)
 
 
-def load(root: Path, *, keep_background: bool = False) -> Dataset:
-    """Read the test videos of a corpus that `ophclip corpus simulate` wrote."""
-    truth = read_truth(root)
-    videos = read_corpus(root).select(split="test")
-    if not videos:
-        raise UsageError(f"{root} has no test videos", remedy="simulate the corpus with --test 20, say")
-    untold = [video.video_id for video in videos if video.video_id not in truth]
-    if untold:
-        raise UsageError(
-            f"{root / 'truth.csv'} says nothing of test video {untold[0]!r}",
-            remedy="simulate the corpus anew",
-        )
-    phases = [phase.key for phase in PHASES] + ([IDLE] if keep_background else [])
-    return Dataset(
-        name="simulated",
-        items=[_item(video.video_id, video.path, truth[video.video_id], phases) for video in videos],
-        phase_names=phases,
-        instrument_names=[instrument.key for instrument in INSTRUMENTS],
-        prompts="simulated.toml",
-        source="ophclip corpus simulate",
-        licence="Apache-2.0",
-        notes=["idle seconds are a class" if keep_background else "idle seconds are not scored"],
+def _read(root: Path, findings: Findings, thorough: bool) -> Reading:
+    try:
+        truth = read_truth(root)
+        videos = list(read_corpus(root).videos.values())
+    except OphclipError as error:
+        findings.error("unreadable", error.message, root / "truth.csv")
+        return Reading([])
+    recordings = []
+    for video in videos:
+        if video.video_id in truth:
+            table = root / "truth.csv"
+            recordings.append(
+                _recording(video.video_id, video.path, video.split, table, truth[video.video_id])
+            )
+        else:
+            said = f"says nothing of {video.split} video {video.video_id!r}"
+            findings.error("unlabelled-video", said, root / "truth.csv")
+    return Reading(
+        recordings,
+        phases=tuple(phase.key for phase in PHASES),
+        instruments=tuple(instrument.key for instrument in INSTRUMENTS),
     )
 
 
-def _item(video_id: str, path: Path, truth: Truth, phases: list[str]) -> Item:
-    number = {phase: index for index, phase in enumerate(phases)}
+def _recording(video_id: str, path: Path, split: str, table: Path, truth: Truth) -> Recording:
+    number = {phase.key: index for index, phase in enumerate(PHASES)}
     present = [[term.key in seen for term in INSTRUMENTS] for seen in truth.instruments]
-    return Item(
-        video_id=video_id,
-        path=path,
-        phases=np.array([number.get(phase, UNSCORED) for phase in truth.phases], dtype=np.int64),
-        instruments=np.array(present, dtype=np.int64).reshape(len(present), len(INSTRUMENTS)),
+    return Recording(
+        video_id,
+        path,
+        table,
+        split=split,
+        spans=tuple(
+            Span(Fraction(second), Fraction(second + 1), number.get(phase, BACKGROUND))
+            for second, phase in enumerate(truth.phases)
+        ),
+        presence=np.array(present, dtype=np.int64).reshape(len(present), len(INSTRUMENTS)),
+        length=Fraction(len(truth.phases)),
     )
+
+
+ADAPTER = Adapter(FACTS, _read)
