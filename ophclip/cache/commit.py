@@ -109,7 +109,7 @@ class CacheWriter:
         shape = (len(attributes["pts"]), *self._shape)
         try:
             data_sha256 = self._write_rows(temporary, shape, rows, video_id)
-            complete: VideoAttributes = {**attributes, "data_sha256": data_sha256}
+            metadata = array_metadata(shape, self._dtype, {**attributes, "data_sha256": data_sha256})
             commit = Commit(
                 video_id,
                 folder,
@@ -118,9 +118,10 @@ class CacheWriter:
                 attributes["source_size"],
                 source_mtime_ns,
                 attributes["source_sha256"],
+                hashlib.sha256(metadata).hexdigest(),
             )
             with _storage_errors(self.path):
-                self._write_metadata(temporary, array_metadata(shape, self._dtype, complete))
+                self._write_metadata(temporary, metadata)
                 with self._journal.alone(), _uninterrupted():
                     self.commits[video_id] = self._publish(temporary, commit)
         finally:

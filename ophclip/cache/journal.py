@@ -11,12 +11,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ophclip.cache.crash import crash_point, crashes_at
 from ophclip.cache.layout import JOURNAL
+from ophclip.cache.seal import sealed
 from ophclip.errors import DamageError
 from ophclip.files import fsync_folder, write_all
 
@@ -35,9 +36,10 @@ class Commit:
     source_size: int  # bytes
     source_mtime_ns: int
     source_sha256: str
+    metadata_sha256: str = ""  # of the video's zarr.json; "" where the line does not say
 
 
-COMMIT_KEYS = tuple(field.name for field in fields(Commit))
+COMMIT_KEYS = tuple(field.name for field in fields(Commit) if field.default is MISSING)
 
 
 class JournalWriter:
@@ -95,7 +97,7 @@ class JournalWriter:
 
     def _append(self, descriptor: int, entry: dict[str, Any]) -> None:
         self._last_ns = max(time.time_ns(), self._last_ns + 1)
-        line = json.dumps(entry | {"time_ns": self._last_ns}, separators=(",", ":")).encode() + b"\n"
+        line = sealed(json.dumps(entry | {"time_ns": self._last_ns}, separators=(",", ":")).encode())
         if crashes_at("torn-journal"):
             write_all(descriptor, line[: len(line) // 2])
             crash_point("torn-journal")
@@ -121,7 +123,8 @@ def read_commits(cache: Path) -> dict[str, Commit]:
         if entry.get("revoked"):
             commits.pop(entry["video_id"], None)
         else:
-            commit = Commit(**{key: entry[key] for key in COMMIT_KEYS} | {"shape": tuple(entry["shape"])})
+            known = {key: entry[key] for key in COMMIT_KEYS} | {"shape": tuple(entry["shape"])}
+            commit = Commit(**known, metadata_sha256=entry.get("metadata_sha256", ""))
             commits[commit.video_id] = commit
     return dict(sorted(commits.items()))
 
