@@ -18,9 +18,13 @@ COMMIT_KEYS = ("folder", "source_path", "source_size", "source_mtime_ns", "sourc
 
 @dataclass
 class JournalCheck:
-    """The commits that stand after the sound lines, by id; `unsound` holds the files with others."""
+    """What the sound lines say, by video id; `unsound` holds the files with others.
+
+    `revoked` are videos whose writer died as it replaced them: what they were, and are no more.
+    """
 
     commits: dict[str, Commit] = field(default_factory=dict)
+    revoked: dict[str, Commit] = field(default_factory=dict)
     unsound: list[Path] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -46,11 +50,19 @@ def check_journal(path: Path) -> JournalCheck:
         for entry in _sound_entries(file, COMMITS, check)
     ]
     for entry in sorted(entries, key=lambda entry: entry["time_ns"]):
-        check.commits.pop(entry["video_id"], None)
-        if not entry.get("revoked"):
-            check.commits[entry["video_id"]] = _commit(entry)
+        _count(entry, check)
     check.commits = dict(sorted(check.commits.items()))
     return check
+
+
+def _count(entry: dict[str, Any], check: JournalCheck) -> None:
+    video_id = entry["video_id"]
+    before = check.commits.pop(video_id, None)
+    if not entry.get("revoked"):
+        check.commits[video_id] = _commit(entry)
+        check.revoked.pop(video_id, None)
+    elif before is not None:
+        check.revoked[video_id] = before
 
 
 def sound_lines(text: bytes) -> list[bytes]:

@@ -51,6 +51,10 @@ def check_store(path: Path) -> StoreCheck:
     check.commits = journal.commits
     check.findings += journal.findings
     check.notes += journal.notes
+    check.notes += [
+        f"{video_id} is not in the cache: its writer died, or is at work, as it replaced it; repair stores it"
+        for video_id in sorted(journal.revoked)
+    ]
     _look_for_folders_without_a_line(path, check)
     return check
 

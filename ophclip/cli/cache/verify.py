@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ophclip import console
-from ophclip.cli.options import device_option, json_option, quiet_option, resolve_device, seed_option
+from ophclip.cli.cache.encoder_option import load_recorded_encoder, recorded_encoder_option
+from ophclip.cli.options import device_option, json_option, quiet_option, seed_option
 from ophclip.errors import EXIT_DAMAGE, EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     metavar="SHARE",
     help="Also decode this share of the frames anew from the video files, 0 to 1, and compare.",
 )
-@click.option("--encoder", "encoder_name", help="What made the rows; --sample on features needs it.")
+@recorded_encoder_option
 @device_option
 @seed_option
 @json_option
@@ -40,11 +41,7 @@ def verify(
     """Find damage: read all of a cache, or the videos IDS, and compare it with what was committed."""
     from ophclip.cache.verify import verify_cache
 
-    encoder = None
-    if encoder_name is not None and sample:
-        from ophclip.models import load_encoder
-
-        encoder = load_encoder(encoder_name, resolve_device(device))
+    encoder = load_recorded_encoder(path, encoder_name, device) if sample else None
     report = verify_cache(path, ids, sample=sample, encoder=encoder, seed=seed)
     if as_json:
         console.emit_json({"path": str(path), **report.as_dict()})
