@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ophclip cache verify`, `repair`, `ls` and `info` as a user runs them: what they print where, and how they end."""
+"""`ophclip cache verify`, `repair`, `ls` and `info` as a user runs them."""
 
 from __future__ import annotations
 

@@ -24,10 +24,8 @@ def ls(path: Path, stored: bool, failed: bool, stale: bool, as_json: bool) -> No
     """List the videos of a cache, and those that failed."""
     from ophclip.cache.listing import list_videos
 
-    states: list[State] = []
-    states += ["stored"] * stored + ["failed"] * failed
-    if stale:
-        states += ["changed", "gone"]
+    chosen: dict[State, bool] = {"stored": stored, "failed": failed, "changed": stale, "gone": stale}
+    states = [state for state, is_chosen in chosen.items() if is_chosen]
     videos = list_videos(path, states, check_sources=stale)
     if as_json:
         console.emit_json({"path": str(path), "videos": [video.as_dict() for video in videos]})
