@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`--encoder` of the commands that make rows of a cache anew: by default the one that made it."""
+"""The encoder of commands that make rows but do not build: for a plan, or anew for a cache that is there."""
 
 from __future__ import annotations
 
@@ -19,6 +19,21 @@ recorded_encoder_option: Callable[[Callable[..., Any]], Callable[..., Any]] = cl
     "encoder_name",
     help="What made the rows, as in cache build. Default: by the name in the cache; frames need none.",
 )
+
+
+def load_stream_encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:
+    """Return what makes the rows of `--stream` features or frames: the encoder `name`, or the frames."""
+    if stream == "frames":
+        from ophclip.cache import FrameRows
+        from ophclip.video import Geometry
+
+        side = size or 224
+        return FrameRows(Geometry(side, side, "crop"))
+    if size is not None:
+        raise click.UsageError("the size of --stream features is the encoder's own; leave --size out")
+    from ophclip.models import load_encoder
+
+    return load_encoder(name, device)
 
 
 def load_recorded_encoder(path: Path, name: str | None, device: str) -> Encoder | None:
