@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from ophclip.cache.store import FeatureCache
 
 PREFIX = "ophclip-content-1"
+PROGRESS_FROM = 2000  # videos, which take a second or so
 
 
 def content_hash(cache: FeatureCache) -> str:
@@ -30,12 +32,18 @@ def content_hash(cache: FeatureCache) -> str:
     Raises:
         DamageError: the metadata of a video cannot be read.
     """
-    with console.progress("content hash", len(cache), "videos") as progress:
+    is_long = len(cache) > PROGRESS_FROM
+    with console.progress("content hash", len(cache), "videos") if is_long else nullcontext() as progress:
 
         def videos() -> Iterator[bytes]:
             for video_id in cache.ids:
-                yield video_digest(video_id, cache.attributes(video_id)["data_sha256"], cache.times(video_id))
-                progress.advance()
+                attributes = cache.attributes(video_id)
+                times_s = attributes.get("frame_times_s", [])
+                if len(times_s) != cache.num_frames(video_id):
+                    times_s = cache.times(video_id)  # which says what is damaged
+                yield video_digest(video_id, str(attributes.get("data_sha256")), times_s)
+                if progress:
+                    progress.advance()
 
         return combine_digests(cache.provenance, videos())
 

@@ -59,22 +59,28 @@ def list_videos(path: Path, states: Sequence[State] = (), *, check_sources: bool
 
 
 def _stored(cache: FeatureCache, check_sources: bool) -> Iterator[Listed]:
-    commits = read_commits(cache.path) if check_sources else {}
     row_bytes = math.prod(cache.row_shape) * cache.dtype.itemsize
-    with console.progress("ls", len(cache), "videos") as progress:
-        for video_id in cache.ids:
-            commit, num_frames = commits.get(video_id), cache.num_frames(video_id)
-            state = source_state(commit) if commit else "same"
-            yield Listed(
-                video_id,
-                "stored" if state == "same" else state,
-                num_frames,
-                round(num_frames / cache.provenance["fps"] / 3600, 6),
-                num_frames * row_bytes,
-                str(cache.source_path(video_id)),
-            )
-            if check_sources:
-                progress.advance()
+    states = _source_states(cache) if check_sources else {}
+    for video_id in cache.ids:
+        num_frames = cache.num_frames(video_id)
+        yield Listed(
+            video_id,
+            states.get(video_id, "stored"),
+            num_frames,
+            round(num_frames / cache.provenance["fps"] / 3600, 6),
+            num_frames * row_bytes,
+            str(cache.source_path(video_id)),
+        )
+
+
+def _source_states(cache: FeatureCache) -> dict[str, State]:
+    commits, states = read_commits(cache.path), dict[str, State]()
+    with console.progress("ls", len(commits), "videos") as progress:
+        for video_id, commit in commits.items():
+            state = source_state(commit)
+            states[video_id] = "stored" if state == "same" else state
+            progress.advance()
+    return states
 
 
 def summarize(path: Path) -> dict[str, Any]:

@@ -69,7 +69,7 @@ class Disk:
 
 
 def _entries(folder: Path) -> dict[str, int]:
-    return {entry.name: entry.stat().st_ino for entry in folder.iterdir()}
+    return {entry.name: entry.stat().st_ino for entry in sorted(folder.iterdir())}
 
 
 def watch(disk: Disk, monkeypatch: pytest.MonkeyPatch, moment: Callable[[], None]) -> None:

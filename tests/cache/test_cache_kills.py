@@ -135,7 +135,7 @@ def await_then_kill(command: list[str], path: Path, rng: random.Random) -> int:
     while process.poll() is None and len(list(path.glob("videos/*"))) == before:
         time.sleep(0.001)
         assert time.monotonic() - began < 60
-    time.sleep(rng.uniform(0, 0.15))
+    time.sleep(rng.uniform(0, 0.4))
     process.kill()
     return process.wait()
 

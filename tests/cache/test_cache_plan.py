@@ -38,8 +38,9 @@ def encode(
         stream: Any = output.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.time_base = time_base
-        if interlaced:
-            stream.codec_context.options = {"x264-params": "tff=1"}
+        if codec == "libx264":
+            field_order = {"x264-params": "tff=1"} if interlaced else {}
+            stream.codec_context.options = {"preset": "ultrafast"} | field_order
         if rotation:
             stream.set_display_rotation(rotation)
         sound: Any = output.add_stream("aac", rate=8000) if audio_s else None
