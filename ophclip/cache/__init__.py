@@ -4,17 +4,24 @@
 from ophclip.cache.build import BuildReport, build_cache
 from ophclip.cache.derive import derive_cache
 from ophclip.cache.encoder import Encoder, FrameRows
+from ophclip.cache.export import ExportFormat, ExportReport, export_cache
 from ophclip.cache.inputs import CacheInput, find_inputs
+from ophclip.cache.pack import PackReport, pack_cache
 from ophclip.cache.store import FeatureCache, open_cache
 
 __all__ = [
     "BuildReport",
     "CacheInput",
     "Encoder",
+    "ExportFormat",
+    "ExportReport",
     "FeatureCache",
     "FrameRows",
+    "PackReport",
     "build_cache",
     "derive_cache",
+    "export_cache",
     "find_inputs",
     "open_cache",
+    "pack_cache",
 ]

@@ -103,6 +103,11 @@ def read_root(path: Path) -> dict[str, Any]:
     if not (path / METADATA).is_file():
         raise UsageError(f"no cache at {path}", remedy="build one: ophclip cache build VIDEOS --out C.zarr")
     attributes = read_metadata(path)["attributes"]
+    if "packed_version" in attributes:
+        raise UsageError(
+            f"{path} is a packed cache, which is only read",
+            remedy="write into the cache that it was packed from, and pack that again",
+        )
     version = attributes.get("format_version")
     if version is None or not isinstance(attributes.get("provenance"), dict):
         raise UsageError(

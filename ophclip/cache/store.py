@@ -3,25 +3,30 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from ophclip.cache.clips import as_array, as_ints, outside
 from ophclip.cache.journal import Commit, read_commits
 from ophclip.cache.layout import DTYPES, VIDEOS, chunk_path, num_bytes, read_metadata, read_root
-from ophclip.errors import DamageError, UsageError, did_you_mean
+from ophclip.cache.rowfile import MAX_FILES, RowBytes, RowFile, RowFileError, remember
+from ophclip.errors import DamageError, OphclipError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
+    from torch import Tensor
 
 MAX_OPEN = 256  # mapped videos; each holds a file descriptor
+NOT_PICKLED = ("_rows", "_times", "_files")
 
 
 def open_cache(path: str | Path) -> FeatureCache:
-    """Open the cache at `path` for reading.
+    """Open the cache at `path`, packed or not, for reading.
 
     Only the journal is read, so opening does not slow down with the number of files.
 
@@ -31,7 +36,10 @@ def open_cache(path: str | Path) -> FeatureCache:
     """
     if str(path).startswith("s3:/"):  # a Path keeps one slash of the two
         raise UsageError(f"{path}: object stores are not supported", remedy="name a local folder")
-    return FeatureCache(Path(path))
+    from ophclip.cache.packed import PackedCache, is_packed  # which is made from the class below
+
+    path = Path(path)
+    return PackedCache(path) if is_packed(path) else FeatureCache(path)
 
 
 class FeatureCache:
@@ -40,23 +48,29 @@ class FeatureCache:
     Safe to pickle and to use after a fork; each process maps the files itself and shares their pages.
     """
 
+    MENDING = "run the same cache build again to mend it"
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.provenance: dict[str, Any] = read_root(path)
+        self.provenance: dict[str, Any] = self._read_root()
         self.row_shape: tuple[int, ...] = tuple(self.provenance["row_shape"])
         self.dtype = DTYPES[self.provenance["dtype"]]
-        self._rows: OrderedDict[str, NDArray[Any]] = OrderedDict()
-        self._times: OrderedDict[str, NDArray[np.float64]] = OrderedDict()
+        self.row_bytes = math.prod(self.row_shape) * self.dtype.itemsize
+        self._commits: dict[str, Commit] = {}
+        self._forget()
         self.refresh()
 
     def refresh(self) -> None:
-        """See what writers have committed since the cache was opened."""
+        """See what writers have committed since the cache was opened.
+
+        Until then a video that is replaced keeps its old rows where they were in use already.
+        """
         commits = read_commits(self.path)
-        for video_id in {*self._rows, *self._times}:
-            if commits.get(video_id) != self._commits.get(video_id):
-                self._rows.pop(video_id, None)
-                self._times.pop(video_id, None)
-        self._commits: dict[str, Commit] = commits
+        for kept in (self._rows, self._times, self._files):
+            for video_id in list(kept):
+                if commits.get(video_id) != self._commits.get(video_id):
+                    kept.pop(video_id, None)
+        self._commits = commits
 
     @property
     def ids(self) -> list[str]:
@@ -81,8 +95,16 @@ class FeatureCache:
         """
         rows = self._rows.get(video_id)
         if rows is None:
-            rows = self._map(video_id, self._commit(video_id))
-        return _remember(self._rows, video_id, rows)
+            rows = self._map(self._commit(video_id))
+        return remember(self._rows, video_id, rows, MAX_OPEN)
+
+    def entry(self, video_id: str) -> Commit:
+        """Return what the journal says of a video.
+
+        Raises:
+            UsageError: the video is not in the cache.
+        """
+        return self._commit(video_id)
 
     def num_frames(self, video_id: str) -> int:
         """Return the number of rows of a video."""
@@ -105,7 +127,7 @@ class FeatureCache:
                     remedy=f"remove {folder} and run the same cache build again",
                 )
             times.flags.writeable = False
-        return _remember(self._times, video_id, times)
+        return remember(self._times, video_id, times, MAX_OPEN)
 
     def source_path(self, video_id: str) -> Path:
         """Return where the video file lay when its rows were stored."""
@@ -123,44 +145,121 @@ class FeatureCache:
             DamageError: its metadata cannot be read, or is another video's.
         """
         folder = self._folder(video_id)
-        attributes = dict(read_metadata(folder)["attributes"])
-        if attributes.get("video_id") != video_id:
+        try:
+            attributes = dict(read_metadata(folder)["attributes"])
+        except DamageError as error:
+            raise self._replaced(video_id) or error from error
+        found = attributes.get("video_id")
+        if found != video_id:
             raise DamageError(
-                f"{folder}: must hold video {video_id!r}, got {attributes.get('video_id')!r}",
+                f"{folder}: must hold video {video_id!r}, got {found!r}",
+                remedy=f"remove {folder} and run the same cache build again",
+            )
+        if attributes.get("source_sha256") != self._commit(video_id).source_sha256:
+            raise self._replaced(video_id) or DamageError(
+                f"{folder}: the metadata is not that of the video that was committed",
                 remedy=f"remove {folder} and run the same cache build again",
             )
         return attributes
 
+    @overload
     def gather(
-        self, ids: Sequence[str], starts: Sequence[int], length: int, *, out: NDArray[Any] | None = None
-    ) -> NDArray[Any]:
+        self, ids: Sequence[str], starts: ArrayLike, length: int, *, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def gather(self, ids: Sequence[str], starts: ArrayLike, length: int, *, out: Tensor) -> Tensor: ...
+
+    def gather(
+        self,
+        ids: Sequence[str],
+        starts: ArrayLike,
+        length: int,
+        *,
+        out: NDArray[Any] | Tensor | None = None,
+    ) -> NDArray[Any] | Tensor:
         """Copy `length` rows from `starts[i]` on of each video into one array `[B, length, *row_shape]`.
 
-        Past the end of a video its last row is repeated. `out` is filled instead of a new array; for a torch
-        tensor, which may be pinned, pass its `.numpy()`.
+        Past the end of a video its last row is repeated. `out`, an array or a torch tensor on the CPU, which
+        may be pinned, is filled and returned instead of a new array.
 
         Raises:
             UsageError: a video is not in the cache, a start lies outside it, or `out` does not fit.
+            DamageError: its rows are not what was committed.
         """
         if length < 0:
             raise UsageError(f"length must not be negative, got {length}", remedy="pass a number of rows")
+        begins = as_ints(starts)
+        if len(begins) != len(ids):
+            raise UsageError(f"starts must be one an id: {len(ids)}, got {len(begins)}", remedy="pass both")
         shape = (len(ids), length, *self.row_shape)
-        if len(starts) != len(ids):
-            raise UsageError(f"starts must be one an id: {len(ids)}, got {len(starts)}", remedy="pass both")
-        if out is None:
-            out = np.empty(shape, dtype=self.dtype)
-        elif out.shape != shape or out.dtype != self.dtype:
-            raise UsageError(
-                f"out must be {self.dtype} {list(shape)}, got {out.dtype} {list(out.shape)}",
-                remedy="leave it out, or make it of that shape",
-            )
-        for slot, video_id, start in zip(out, ids, starts, strict=True):
-            _copy_clip(self[video_id], video_id, start, slot)
-        return out
+        array = np.empty(shape, dtype=self.dtype) if out is None else as_array(out, shape, self.dtype)
+        if array.flags.c_contiguous:
+            self._copy_clips(ids, begins, array)
+        else:
+            array[...] = self.gather(ids, begins, length)
+        return array if out is None else out
 
     def __getstate__(self) -> dict[str, Any]:
-        # Maps do not travel between processes; the reader opens its own.
-        return self.__dict__ | {"_rows": OrderedDict(), "_times": OrderedDict()}
+        # Maps and open files do not travel between processes; the reader opens its own.
+        return {name: value for name, value in self.__dict__.items() if name not in NOT_PICKLED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def _read_root(self) -> dict[str, Any]:
+        """Return the provenance."""
+        return read_root(self.path)
+
+    def _forget(self) -> None:
+        self._rows: OrderedDict[str, NDArray[Any]] = OrderedDict()
+        self._times: OrderedDict[str, NDArray[np.float64]] = OrderedDict()
+        self._files: OrderedDict[str, RowBytes] = OrderedDict()
+
+    def _copy_clips(self, ids: Sequence[str], starts: Sequence[int], clips: NDArray[Any]) -> None:
+        """Fill `clips [B, length, *row_shape]`, which is contiguous."""
+        row_bytes = self.row_bytes
+        size, at = clips.shape[1] * row_bytes, 0
+        data = clips.reshape(-1).view(np.uint8).data
+        for number, (video_id, start) in enumerate(zip(ids, starts, strict=True)):
+            rows = self._files.get(video_id) or self._open_kept(video_id)
+            offset = start * row_bytes
+            available = rows.num_bytes - offset
+            if offset < 0 or available <= 0:
+                raise outside(video_id, start, rows.num_bytes // row_bytes)
+            try:
+                if available >= size:
+                    rows.read_into(data[at : at + size], offset)
+                else:
+                    rows.read_into(data[at : at + available], offset)
+                    clip, count = clips[number], available // row_bytes
+                    clip[count:] = clip[count - 1]
+            except RowFileError as error:
+                raise self._unreadable(video_id, error) from error
+            at += size
+
+    def _open_kept(self, video_id: str) -> RowBytes:
+        try:
+            rows = self._open(self._commit(video_id))
+        except RowFileError as error:
+            raise self._unreadable(video_id, error) from error
+        return remember(self._files, video_id, rows, MAX_FILES)
+
+    def _map(self, commit: Commit) -> NDArray[Any]:
+        try:
+            return self._open(commit).map().view(self.dtype).reshape(commit.shape)
+        except RowFileError as error:
+            raise self._unreadable(commit.video_id, error) from error
+
+    def _open(self, commit: Commit) -> RowBytes:
+        """Return where the rows of a video can be read and mapped.
+
+        Raises:
+            RowFileError: they are not there, or of another size.
+        """
+        path = chunk_path(self.path / VIDEOS / commit.folder, len(commit.shape))
+        return RowFile(str(path), num_bytes(commit.shape, self.provenance["dtype"]))
 
     def _folder(self, video_id: str) -> Path:
         return self.path / VIDEOS / self._commit(video_id).folder
@@ -172,36 +271,14 @@ class FeatureCache:
             remedy = did_you_mean(video_id, self._commits) if 0 < len(self) < 1000 else "see ophclip cache ls"
             raise UsageError(f"{self.path} holds no video {video_id!r}", remedy=remedy) from None
 
-    def _map(self, video_id: str, commit: Commit) -> NDArray[Any]:
-        path = chunk_path(self.path / VIDEOS / commit.folder, len(commit.shape))
-        expected = num_bytes(commit.shape, self.provenance["dtype"])
-        try:
-            size = path.stat().st_size
-            if size != expected:
-                raise _damage(video_id, f"{path} has {size} bytes, {expected} were committed")
-            return np.memmap(path, dtype=self.dtype, mode="r", shape=commit.shape)
-        except OSError as error:
-            raise _damage(video_id, f"{path}: {error.strerror or error}") from error
+    def _unreadable(self, video_id: str, error: RowFileError) -> OphclipError:
+        return self._replaced(video_id) or DamageError(f"video {video_id!r}: {error}", remedy=self.MENDING)
 
-
-def _damage(video_id: str, what: str) -> DamageError:
-    return DamageError(f"video {video_id!r}: {what}", remedy="run the same cache build again to mend it")
-
-
-def _copy_clip(rows: NDArray[Any], video_id: str, start: int, slot: NDArray[Any]) -> None:
-    if not 0 <= start < len(rows):
-        raise UsageError(
-            f"start must lie in [0, {len(rows)}) of video {video_id!r}, got {start}",
-            remedy="draw starts below num_frames",
+    def _replaced(self, video_id: str) -> OphclipError | None:
+        """Return what to say where a writer has replaced a video since the cache was opened."""
+        if read_commits(self.path).get(video_id) == self._commits.get(video_id):
+            return None
+        return OphclipError(
+            f"video {video_id!r} was replaced since {self.path} was opened",
+            remedy="call refresh(), or open the cache again",
         )
-    available = min(len(slot), len(rows) - start)
-    slot[:available] = rows[start : start + available]
-    slot[available:] = rows[-1]
-
-
-def _remember(kept: OrderedDict[str, NDArray[Any]], video_id: str, value: NDArray[Any]) -> NDArray[Any]:
-    kept.pop(video_id, None)  # safe also where threads share a cache
-    kept[video_id] = value
-    if len(kept) > MAX_OPEN:
-        kept.popitem(last=False)
-    return value
