@@ -76,11 +76,11 @@ def _check_metadata(path: Path, commit: Commit, dtype: str, check: VideoCheck) -
         check.found("metadata", f"{path}: not the metadata of a video: {error}")
         return {}
     wrong = _wrong_facts(document, attributes, commit, dtype)
-    wrong_times = "" if wrong else _wrong_times(attributes, commit.shape[0])
+    times = "" if wrong else wrong_times(attributes, commit.shape[0])
     if wrong:
         check.found("metadata", f"{path}: {wrong}")
-    elif wrong_times:
-        check.found("times", f"{path}: {wrong_times}")
+    elif times:
+        check.found("times", f"{path}: {times}")
     elif commit.metadata_sha256 and hashlib.sha256(text).hexdigest() != commit.metadata_sha256:
         check.found("metadata", f"{path}: not the bytes that were committed")
     return attributes
@@ -103,8 +103,8 @@ def _wrong_facts(document: dict[str, Any], attributes: dict[str, Any], commit: C
     return f"{', '.join(missing)} missing" if missing else ""
 
 
-def _wrong_times(attributes: dict[str, Any], num_rows: int) -> str:
-    """Return how the times of the rows contradict each other; "" where they do not."""
+def wrong_times(attributes: dict[str, Any], num_rows: int) -> str:
+    """Return how the times in the attributes of a video contradict each other; "" where they do not."""
     try:
         pts = np.asarray(attributes["pts"], dtype=np.int64)
         times_s = np.asarray(attributes["frame_times_s"], dtype=np.float64)

@@ -34,6 +34,7 @@ class VerifyReport:
     findings: list[Finding] = field(default_factory=list)
     unchecked: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what is worth knowing and is no damage
+    remedy: str = ""  # what mends the findings
     content_hash: str = ""  # known where all videos were checked and nothing is damaged
 
     @property

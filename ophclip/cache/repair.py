@@ -16,9 +16,11 @@ from ophclip.cache.findings import Finding, VerifyReport
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.journal import Commit, read_commits
 from ophclip.cache.layout import METADATA, VIDEOS, chunk_path, group_metadata, read_root
+from ophclip.cache.packed import PackedCache
 from ophclip.cache.repair_journal import adopt_folders, drop_unsound_lines
 from ophclip.cache.sources import source_state
-from ophclip.cache.verify import verify_cache
+from ophclip.cache.verify import is_sound_packed, verify_cache
+from ophclip.errors import UsageError
 from ophclip.files import replace_file
 from ophclip.video import BATCH_SIZE
 
@@ -67,6 +69,8 @@ def repair_cache(
         UsageError: there is no cache, an id is not in it, or `encoder` is missing or another one.
         StorageError: the cache cannot be written.
     """
+    if is_sound_packed(path):
+        raise UsageError(f"{path} is a packed cache, which is only read", remedy=PackedCache.MENDING)
     found = verify_cache(path, ids)
     report = RepairReport()
     _mend_store(path, found, report)

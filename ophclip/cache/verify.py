@@ -3,30 +3,28 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ophclip import console
+from ophclip.cache.check_all import check_all, findings_of
 from ophclip.cache.check_journal import check_journal
+from ophclip.cache.check_packed import check_packed
 from ophclip.cache.check_sample import check_samples
-from ophclip.cache.check_store import StoreCheck, check_store
+from ophclip.cache.check_store import check_store
 from ophclip.cache.check_video import VideoCheck, check_video
 from ophclip.cache.content import combine_digests
-from ophclip.cache.findings import Finding, VerifyReport
+from ophclip.cache.findings import VerifyReport
 from ophclip.cache.journal import Commit
 from ophclip.cache.layout import num_bytes
-from ophclip.cache.store import FeatureCache
-from ophclip.errors import UsageError, did_you_mean
+from ophclip.cache.packed import is_packed
+from ophclip.cache.store import open_cache
+from ophclip.errors import DamageError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from ophclip.cache.encoder import Encoder
-
-MAX_THREADS = 8  # hashing frees the interpreter's lock; more would only queue at the disk
 
 
 def verify_cache(
@@ -38,60 +36,84 @@ def verify_cache(
     seed: int = 0,
     threads: int | None = None,
 ) -> VerifyReport:
-    """Check all videos of a local cache, or those of `ids`, and its root and journal.
+    """Check all videos of a local cache, packed or not, or those of `ids`, and its root and journal.
 
     Every byte is read. `sample` is the share of stored frames, 0 to 1, to decode anew from the video files
     and compare; rows of features need the `encoder` that made them. Safe beside writers.
 
     Raises:
         UsageError: there is no cache, an id is not in it, or `encoder` is missing or another one.
+        DamageError: a packed cache cannot be opened.
     """
     if not 0 <= sample <= 1:
         raise UsageError(f"sample must lie in [0, 1], got {sample}", remedy="pass a share, as 0.01")
     start = time.perf_counter()
-    store = check_store(path)
-    report = VerifyReport(findings=store.findings, notes=store.notes)
-    if not store.provenance:
-        return report
-    commits = _chosen(path, store, ids)
-    checks = _check_videos(path, commits, store.provenance["dtype"], report, threads)
-    report.findings += _findings(checks)
+    check = _check_packed if is_sound_packed(path) else _check_unpacked
+    report, commits = check(path, ids, threads)
     report.seconds = time.perf_counter() - start
-    if not ids and not report.findings:
-        report.content_hash = combine_digests(store.provenance, (checked.content for checked in checks))
-    if sample:
+    if sample and commits:
         damaged = set(report.damaged)
         whole = [commit for video_id, commit in commits.items() if video_id not in damaged]
-        check_samples(FeatureCache(path), whole, report, share=sample, encoder=encoder, seed=seed)
+        check_samples(open_cache(path), whole, report, share=sample, encoder=encoder, seed=seed)
     return report
 
 
-def _chosen(path: Path, store: StoreCheck, ids: Sequence[str]) -> dict[str, Commit]:
-    unknown = [video_id for video_id in ids if video_id not in store.commits]
-    if unknown and not any(finding.kind == "journal" for finding in store.findings):
-        few = 0 < len(store.commits) < 1000
-        remedy = did_you_mean(unknown[0], store.commits) if few else "see ophclip cache ls"
+def is_sound_packed(path: Path) -> bool:
+    """Return whether `path` is a packed cache whose root can be read."""
+    try:
+        return is_packed(path)
+    except DamageError:
+        return False
+
+
+def _check_packed(
+    path: Path, ids: Sequence[str], threads: int | None
+) -> tuple[VerifyReport, dict[str, Commit]]:
+    cache = open_cache(path)
+    report = VerifyReport(remedy=cache.MENDING)
+    commits = {video_id: cache.entry(video_id) for video_id in cache}
+    commits = _chosen(path, commits, ids)
+    checks = check_packed(cache, list(commits), report, threads)
+    _hash_content(report, cache.provenance, checks, ids)
+    return report, commits
+
+
+def _check_unpacked(
+    path: Path, ids: Sequence[str], threads: int | None
+) -> tuple[VerifyReport, dict[str, Commit]]:
+    store = check_store(path)
+    report = VerifyReport(findings=store.findings, notes=store.notes)
+    report.remedy = f"mend it: ophclip cache repair {path}"
+    if not store.provenance:
+        return report, {}
+    dtype = store.provenance["dtype"]
+    is_known = not any(finding.kind == "journal" for finding in store.findings)
+    commits = _chosen(path, store.commits, ids, is_known)
+    check = partial(check_video, path, dtype=dtype)
+    jobs = [(num_bytes(commit.shape, dtype), partial(check, commit)) for commit in commits.values()]
+    checks = _confirmed(path, commits, check_all(jobs, report, threads), check)
+    report.findings += findings_of(checks)
+    _hash_content(report, store.provenance, checks, ids)
+    return report, commits
+
+
+def _hash_content(
+    report: VerifyReport, provenance: dict[str, object], checks: Sequence[VideoCheck], ids: Sequence[str]
+) -> None:
+    if not ids and not report.findings:
+        report.content_hash = combine_digests(provenance, (checked.content for checked in checks))
+
+
+def _chosen(
+    path: Path, commits: dict[str, Commit], ids: Sequence[str], is_known: bool = True
+) -> dict[str, Commit]:
+    """Return the commits of `ids`, or all; an id may be missing where the journal itself is damaged."""
+    unknown = [video_id for video_id in ids if video_id not in commits]
+    if unknown and is_known:
+        remedy = did_you_mean(unknown[0], commits) if 0 < len(commits) < 1000 else "see ophclip cache ls"
         raise UsageError(f"{path} holds no video {unknown[0]!r}", remedy=remedy)
-    return {video_id: store.commits[video_id] for video_id in sorted(set(ids) - {*unknown}) or store.commits}
-
-
-def _check_videos(
-    path: Path, commits: dict[str, Commit], dtype: str, report: VerifyReport, threads: int | None
-) -> list[VideoCheck]:
-    def check(commit: Commit) -> VideoCheck:
-        return check_video(path, commit, dtype)
-
-    checks, start = [], time.perf_counter()
-    workers = ThreadPoolExecutor(threads or min(MAX_THREADS, os.cpu_count() or 1))
-    with workers, console.progress("verify", len(commits), "videos") as progress:
-        for commit, checked in zip(commits.values(), workers.map(check, commits.values()), strict=True):
-            report.videos += 1
-            report.num_bytes += num_bytes(commit.shape, dtype)
-            rate = report.num_bytes / max(time.perf_counter() - start, 1e-9)
-            progress.note(f"{rate / 1e6:,.0f} MB/s")
-            progress.advance()
-            checks.append(checked)
-    return _confirmed(path, commits, checks, check)
+    wanted = sorted({*ids} & commits.keys()) if ids else list(commits)
+    return {video_id: commits[video_id] for video_id in wanted}
 
 
 def _confirmed(
@@ -110,15 +132,3 @@ def _confirmed(
                 if settled[video_id].findings and now[video_id] != commit:
                     doubtful[video_id] = now[video_id]
     return [settled[video_id] for video_id in sorted(settled)]
-
-
-def _findings(checks: Sequence[VideoCheck]) -> Iterator[Finding]:
-    """Yield all findings; rows that are another video's are named so."""
-    owners = {checked.declared_sha256: checked.video_id for checked in checks if checked.declared_sha256}
-    for checked in checks:
-        owner = owners.get(checked.data_sha256, checked.video_id)
-        for finding in checked.findings:
-            if finding.kind == "rows" and checked.data_sha256 and owner != checked.video_id:
-                yield replace(finding, what=f"{finding.what}, but those of {owner!r}")
-            else:
-                yield finding

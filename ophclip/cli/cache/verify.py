@@ -49,7 +49,7 @@ def verify(
         _emit(path, report)
     if report.findings:
         what = f"{path}: {len(report.damaged)} videos are damaged, {len(report.findings)} findings in all"
-        console.report_error(what, f"mend it: ophclip cache repair {path}")
+        console.report_error(what, report.remedy)
         return EXIT_DAMAGE
     return EXIT_PARTIAL if report.unchecked else EXIT_OK
 
