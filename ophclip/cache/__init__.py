@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoded and encoded video on disk: written once, crash-safe, read at the speed of memory."""
 
-from ophclip.cache.build import BuildReport, build_cache
+from ophclip.cache.build import build_cache
 from ophclip.cache.derive import derive_cache
 from ophclip.cache.encoder import Encoder, FrameRows
 from ophclip.cache.inputs import CacheInput, find_inputs
+from ophclip.cache.limits import MaxFailures
+from ophclip.cache.report import BuildReport
 from ophclip.cache.store import FeatureCache, open_cache
+from ophclip.cache.todo import Retry
 
 __all__ = [
     "BuildReport",
@@ -13,6 +16,8 @@ __all__ = [
     "Encoder",
     "FeatureCache",
     "FrameRows",
+    "MaxFailures",
+    "Retry",
     "build_cache",
     "derive_cache",
     "find_inputs",

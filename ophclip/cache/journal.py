@@ -65,11 +65,11 @@ class JournalWriter:
         """Make a committed video invisible, before its folder is replaced."""
         self._append(self._commits, {"video_id": video_id, "revoked": True})
 
-    def fail(self, video_id: str, reason: str) -> None:
-        """Record why a video could not be stored."""
+    def fail(self, video_id: str, reason: str, **source: Any) -> None:
+        """Record why a video could not be stored; `source` says which state of which file that was."""
         descriptor = os.open(self._path(FAILURES), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
         try:
-            self._append(descriptor, {"video_id": video_id, "reason": reason})
+            self._append(descriptor, {"video_id": video_id, "reason": reason} | source)
         finally:
             os.close(descriptor)
 
@@ -127,13 +127,22 @@ def read_commits(cache: Path) -> dict[str, Commit]:
 
 
 def read_failures(cache: Path) -> dict[str, str]:
-    """Return the reasons of the videos that failed and were not committed since, by id."""
-    committed = read_commits(cache)
+    """Return the reasons of the videos whose last word is a failure, by id.
+
+    A video may be committed and failed: its file has become bad, and the rows of the good one are kept.
+    """
+    commits = (entry for entry in _read_entries(cache, COMMITS) if not entry.get("revoked"))
+    committed_ns = {entry["video_id"]: entry["time_ns"] for entry in commits}
     return {
-        entry["video_id"]: entry["reason"]
-        for entry in _read_entries(cache, FAILURES)
-        if entry["video_id"] not in committed
+        video_id: entry["reason"]
+        for video_id, entry in last_failures(cache).items()
+        if entry["time_ns"] > committed_ns.get(video_id, -1)
     }
+
+
+def last_failures(cache: Path) -> dict[str, dict[str, Any]]:
+    """Return the last failure of each video that ever had one, as it was recorded."""
+    return {entry["video_id"]: entry for entry in _read_entries(cache, FAILURES)}
 
 
 def is_live(cache: Path, writer: str) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +29,10 @@ class PyavSource:
 
     name = "pyav"
 
-    def __init__(self, geometry: Geometry, *, batch_size: int) -> None:
+    def __init__(self, geometry: Geometry, *, batch_size: int, threads: int = 0) -> None:
         self.geometry = geometry
         self.batch_size = batch_size
+        self.threads = threads  # of the decoder; 0: as many as there are cores
         self.used = f"{self.name} {self.version}"
 
     @property
@@ -51,7 +53,9 @@ class PyavSource:
 
         wanted, repeats = np.unique(plan.pts, return_counts=True)
         scaler = VideoReformatter()  # one a video: a frame's own would start its threads anew
-        pictures = (self._picture(info, scaler, frame) for frame in _planned_frames(info, wanted))
+        pictures = (
+            self._picture(info, scaler, frame) for frame in _planned_frames(info, wanted, self.threads)
+        )
         return batched(pictures, repeats, self.geometry, self.batch_size)
 
     def _picture(self, info: VideoInfo, scaler: Any, frame: Any) -> NDArray[np.uint8]:
@@ -67,10 +71,10 @@ class _SeekMissed(Exception):  # noqa: N818 (a signal between two functions here
     """A seek did not lead to its key frame, or decoding from there did not give a planned frame."""
 
 
-def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[Any]:
+def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64], threads: int) -> Iterator[Any]:
     done = 0
     try:
-        with open_container(info.path) as container:
+        with _opened(info, threads) as container:
             for key, targets in _segments(info, wanted):
                 for frame in _decode_segment(info, container, key, targets):
                     yield frame
@@ -78,8 +82,16 @@ def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[Any]
             return
     except _SeekMissed:
         pass  # some containers cannot seek; others flag key frames that are none
-    with open_container(info.path) as container:
+    with _opened(info, threads) as container:
         yield from _decode_segment(info, container, None, wanted[done:])
+
+
+@contextmanager
+def _opened(info: VideoInfo, threads: int) -> Iterator[Any]:
+    with open_container(info.path) as container:
+        context = container.streams[info.stream_index].codec_context
+        context.thread_type, context.thread_count = "AUTO", threads
+        yield container
 
 
 def _segments(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
@@ -130,8 +142,6 @@ def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list
     import av
 
     stream = container.streams[info.stream_index]
-    if not stream.codec_context.is_open:
-        stream.codec_context.thread_type = "AUTO"
     if key is not None:
         _seek(container, stream, key)
     feeding = key is None
