@@ -15,7 +15,7 @@ from ophclip.cache.batching import encode_alone, encode_together
 from ophclip.cache.clock import StageClock
 from ophclip.cache.commit import CacheWriter
 from ophclip.cache.encoder import Encoder
-from ophclip.cache.flow import Flow
+from ophclip.cache.flow import Channel, Flow
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.pieces import Job
 from ophclip.cache.reading import OnPlan, Reader
@@ -52,7 +52,7 @@ class Extraction:
         self._reader = Reader(recipe.source, recipe.fps, writer, clock, on_plan)
         self._flow = Flow()
 
-    def outcomes(self, items: Iterable[CacheInput]) -> Generator[Outcome, None, None]:
+    def outcomes(self, items: Iterable[CacheInput] | Channel[CacheInput]) -> Generator[Outcome, None, None]:
         """Store the videos and yield what became of each, in their order.
 
         Raises:
@@ -61,8 +61,9 @@ class Extraction:
             ClosedError: it was stopped.
         """
         ahead, fills = self._flow.ahead, self._recipe.fills_batches
+        inputs = self._flow.adopt(items) if isinstance(items, Channel) else items
         try:
-            jobs = ahead((self._reader.probed(item) for item in items), PROBED_AHEAD, "probe")
+            jobs = ahead((self._reader.probed(item) for item in inputs), PROBED_AHEAD, "probe")
             frames = ahead(
                 self._reader.decoded(jobs), BATCHES_AHEAD, "decode", idle_s=IDLE_S if fills else None
             )

@@ -87,6 +87,13 @@ class Flow:
         self._threads: list[threading.Thread] = []
         self._is_closed = False
 
+    def adopt(self, channel: Channel[Item]) -> Iterator[Item]:
+        """Return the items of a channel that others fill, which is closed with the flow."""
+        self._channels.append(channel)  # type: ignore[arg-type]
+        if self._is_closed:
+            channel.close()
+        return iter(channel)
+
     def ahead(
         self, items: Iterator[Item], depth: int, name: str, idle_s: float | None = None
     ) -> Iterator[Item | None]:

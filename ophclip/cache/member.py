@@ -16,6 +16,7 @@ from ophclip.cache.worker import work
 MIN_IN_HAND = 2  # one is decoded while the next is probed
 MAX_IN_HAND = 8  # of small files, of which each takes an instant
 SMALL_BYTES = 16 << 20
+STUCK_S = 4 * PULSE_S
 SILENT_S = 60.0  # without a sign of life, though it is not at work on anything
 
 _spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch halfway
@@ -43,10 +44,10 @@ class Member:
         self._at_work: set[str] = set()
         self._silent_s = 0.0
 
-    def has_room_for(self, item: CacheInput) -> bool:
-        """Return whether it should be given a further video now."""
-        if len(self.in_hand) < MIN_IN_HAND:
-            return True
+    def has_room_for(self, item: CacheInput, *, is_plenty: bool) -> bool:
+        """Return whether it should be given a further video now; `is_plenty`: there are many for everyone."""
+        if len(self.in_hand) < MIN_IN_HAND or not is_plenty:
+            return len(self.in_hand) < MIN_IN_HAND
         return len(self.in_hand) < MAX_IN_HAND and sum(self._sizes.values()) + _size(item) <= SMALL_BYTES
 
     def give(self, item: CacheInput) -> None:
@@ -86,19 +87,28 @@ class Member:
         """Count time in which nothing was heard of it."""
         self._silent_s += seconds
 
-    def overdue(self, deadline_s: float | None) -> tuple[str, float] | None:
-        """Return the video, if there is one, on which it has worked for too long, and the deadline."""
+    def overdue(self, deadline_s: float | None) -> dict[str, float]:
+        """Return the videos on which it has worked for too long, each with its deadline in seconds."""
         # A worker that is stuck, or stopped, tells no time: then it is ours that counts.
-        stuck_s = self._silent_s if self._silent_s > 4 * PULSE_S else 0.0
-        for video_id in self._at_work & self.in_hand.keys():
-            allowed_s = deadline_s if deadline_s is not None else self._allowed_s(video_id)
-            if self._spent_s.get(video_id, 0.0) + stuck_s > allowed_s:
-                return video_id, allowed_s
-        return None
+        stuck_s = self._silent_s if self._silent_s > STUCK_S else 0.0
+        allowed_s = {
+            video_id: deadline_s if deadline_s is not None else self._allowed_s(video_id)
+            for video_id in self._at_work & self.in_hand.keys()
+        }
+        return {
+            video_id: seconds
+            for video_id, seconds in allowed_s.items()
+            if self._spent_s.get(video_id, 0.0) + stuck_s > seconds
+        }
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it gives no sign of life: which of its videos is to blame, if any is, nobody knows."""
+        return self._silent_s > STUCK_S
 
     @property
     def is_silent(self) -> bool:
-        """Whether it gives no sign of life, though nothing is in its way."""
+        """Whether it gives no sign of life, though it is not at work on anything."""
         return self.is_ready and not self._at_work and self._silent_s > SILENT_S
 
     def kill(self) -> None:

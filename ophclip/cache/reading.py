@@ -88,9 +88,8 @@ class Reader:
     def _frames(self, job: Job) -> Iterator[Piece]:
         with self._at_work(job):
             batches = self._source.read(job.info, job.plan)
-            frames: NDArray[np.uint8] | None = next(
-                batches
-            )  # says which decoder it is, which is stored beside the rows
+            frames: NDArray[np.uint8] | None = next(batches)
+        # Only now it is known which decoder it is, which is stored beside the rows.
         yield Opened(job, self._source.used)
         while frames is not None and not job.is_given_up:
             yield Frames(job, frames)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hand videos out to worker processes, and end a worker that hangs: only the video it hangs on is lost.
 
-A worker that dies may have had several videos in hand. Each of those is tried once more, alone in a worker:
-the one that kills it again is the culprit, the others come through.
+A worker that dies or freezes may have been at work on several videos. Each of those is tried once more, alone
+in a worker: the one that ends it again is the culprit, the others come through.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 
 from ophclip.cache.commit import CacheWriter
 from ophclip.cache.inputs import CacheInput, as_text
-from ophclip.cache.member import Member
+from ophclip.cache.member import MAX_IN_HAND, Member
 from ophclip.cache.messages import FINISH, PULSE_S, STOP, Done, Fatal, Setup
 from ophclip.cache.report import Outcome
 from ophclip.cache.source_file import SourceFile
@@ -78,8 +78,8 @@ class _Supervisor:
     def outcomes(self) -> Iterator[Outcome]:
         while self._num_left():
             self._hire()
-            for member in self._members:
-                self._hand_out(member)
+            self._try_suspects()
+            self._hand_out()
             yield from self._hear()
             yield from self._watch()
 
@@ -107,12 +107,20 @@ class _Supervisor:
         while self._places and len(self._members) < self._num_left():
             self._members.append(Member(self._pickled, self._places.popleft(), self._threads))
 
-    def _hand_out(self, member: Member) -> None:
-        if not member.in_hand:
-            member.is_on_trial = bool(self._suspects)
-            if self._suspects:
-                member.give(self._suspects.popleft())
-        while self._todo and not member.is_on_trial and member.has_room_for(self._todo[0]):
+    def _try_suspects(self) -> None:
+        for member in self._members:
+            if not member.in_hand:
+                member.is_on_trial = bool(self._suspects)
+                if self._suspects:
+                    member.give(self._suspects.popleft())
+
+    def _hand_out(self) -> None:
+        """Give the next videos to those who have the fewest, so that the last ones are shared too."""
+        free = [member for member in self._members if not member.is_on_trial]
+        while self._todo and free:
+            member = min(free, key=lambda each: len(each.in_hand))
+            if not member.has_room_for(self._todo[0], is_plenty=len(self._todo) > MAX_IN_HAND * len(free)):
+                return
             member.give(self._todo.popleft())
 
     def _hear(self) -> Iterator[Outcome]:
@@ -144,14 +152,15 @@ class _Supervisor:
     def _watch(self) -> Iterator[Outcome]:
         for member in list(self._members):
             late = member.overdue(self._deadline_s)
-            if late is not None:
-                video_id, allowed_s = late
-                item = member.in_hand[video_id]
-                member.settle(video_id)
-                self._dismiss(member, begun_are_suspect=False)
-                yield self._failed(item, f"deadline of {allowed_s:.4g} s passed")
-            elif member.is_silent:
+            if member.is_silent or (late and member.is_stuck and not member.is_on_trial):
                 self._dismiss(member, begun_are_suspect=True)
+            elif late:
+                items = [member.in_hand[video_id] for video_id in late]
+                for video_id in late:
+                    member.settle(video_id)
+                self._dismiss(member, begun_are_suspect=False)
+                for item in items:
+                    yield self._failed(item, f"deadline of {late[item.video_id]:.4g} s passed")
 
     def _bury(self, member: Member) -> Iterator[Outcome]:
         how = member.ended()

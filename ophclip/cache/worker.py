@@ -107,7 +107,6 @@ def _listen(line: _Line, tasks: Channel[CacheInput], extraction: Extraction) -> 
         elif heard == FINISH:
             tasks.finish()
         else:
-            tasks.close()
             extraction.stop()
 
 
