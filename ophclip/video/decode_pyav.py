@@ -67,8 +67,8 @@ class PyavSource:
         return self.geometry.cut(picture)
 
 
-class _SeekMissed(Exception):  # noqa: N818 (a signal between two functions here, not an error)
-    """A seek did not lead to its key frame, or decoding from there did not give a planned frame."""
+class _ShortcutMissed(Exception):  # noqa: N818 (a signal between two functions here, not an error)
+    """A seek did not lead to its key frame, or with a seek or skipped frames a planned frame did not come."""
 
 
 def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64], threads: int) -> Iterator[Any]:
@@ -76,14 +76,14 @@ def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64], threads: int) ->
     try:
         with _opened(info, threads) as container:
             for key, targets in _segments(info, wanted):
-                for frame in _decode_segment(info, container, key, targets):
+                for frame in _decode_segment(info, container, key, targets, skips=_can_skip(info)):
                     yield frame
                     done += 1
             return
-    except _SeekMissed:
+    except _ShortcutMissed:
         pass  # some containers cannot seek; others flag key frames that are none
     with _opened(info, threads) as container:
-        yield from _decode_segment(info, container, None, wanted[done:])
+        yield from _decode_segment(info, container, None, wanted[done:], skips=False)
 
 
 @contextmanager
@@ -107,13 +107,19 @@ def _segments(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[tuple[int 
         yield (int(keys[begin]) if begin in cuts else None), wanted[begin:end]
 
 
+def _can_skip(info: VideoInfo) -> bool:
+    """Return whether frames can be left undecoded: H.264 marks those that no other frame is made from."""
+    return info.codec == "h264" and not info.by_count
+
+
 def _decode_segment(
-    info: VideoInfo, container: Any, key: int | None, targets: NDArray[np.int64]
+    info: VideoInfo, container: Any, key: int | None, targets: NDArray[np.int64], *, skips: bool
 ) -> Iterator[Any]:
     """Yield the frames at `targets` in order, decoding from key frame `key` or from where the file starts."""
     produced = 0
     reasons: list[str] = []
-    for pts, frame in _timed(info, _decode_from(info, container, key, reasons)):
+    needed = frozenset(targets.tolist()) if skips else None
+    for pts, frame in _timed(info, _decode_from(info, container, key, needed, reasons)):
         if pts is None or pts < targets[produced]:
             continue
         if pts > targets[produced] or frame.is_corrupt:
@@ -122,8 +128,8 @@ def _decode_segment(
         produced += 1
         if produced == len(targets):
             return
-    if key is not None:
-        raise _SeekMissed
+    if key is not None or skips:
+        raise _ShortcutMissed
     second = float(int(targets[produced]) * info.time_base - info.start)
     reason = f" ({reasons[-1]})" if reasons else ""
     raise OphclipError(
@@ -138,7 +144,10 @@ def _timed(info: VideoInfo, frames: Iterator[Any]) -> Iterator[tuple[int | None,
     return ((frame.pts, frame) for frame in frames)
 
 
-def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list[str]) -> Iterator[Any]:
+def _decode_from(
+    info: VideoInfo, container: Any, key: int | None, needed: frozenset[int] | None, reasons: list[str]
+) -> Iterator[Any]:
+    """Yield frames from `key` on; where `needed` is given, the others only if a frame is made from them."""
     import av
 
     stream = container.streams[info.stream_index]
@@ -149,14 +158,22 @@ def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list
         if not feeding:
             feeding = packet.pts == key and packet.is_keyframe
             if not feeding and _is_past(packet, key):
-                raise _SeekMissed
+                raise _ShortcutMissed
         if feeding:
+            if needed is not None:
+                _skip(stream.codec_context, packet.pts is not None and packet.pts not in needed)
             try:
                 yield from packet.decode()
             except av.FFmpegError as error:
                 reasons.append(error.strerror or str(error))
                 if info.by_count:
                     return  # the frames that follow would be miscounted
+
+
+def _skip(context: Any, skips: bool) -> None:
+    wanted = "NONREF" if skips else "DEFAULT"
+    if context.skip_frame != wanted:
+        context.skip_frame = wanted
 
 
 def _seek(container: Any, stream: Any, key: int) -> None:
@@ -168,7 +185,7 @@ def _seek(container: Any, stream: Any, key: int) -> None:
     try:
         container.seek(target, stream=stream, backward=True)
     except av.FFmpegError as error:
-        raise _SeekMissed from error
+        raise _ShortcutMissed from error
 
 
 def _is_past(packet: Any, key: int | None) -> bool:
