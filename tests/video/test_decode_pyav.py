@@ -110,10 +110,15 @@ def test_it_seeks_where_the_samples_are_far_apart_and_only_there(
     seek = decode_pyav._seek
     monkeypatch.setattr(decode_pyav, "_seek", lambda *given: (keys.append(given[2]), seek(*given)))
     info = probe(sample("long_groups.webm"))  # key frames at 0, 4 and 8 s
-    pictures(info, 0.2)
-    assert keys == [4000, 8000]
-    pictures(info, 1)
-    assert keys == [4000, 8000]
+    source = open_source("pyav", geometry=WHOLE, threads=1)
+    for fps, expected in {0.2: [4000, 8000], 1: [4000, 8000], 2: []}.items():
+        keys.clear()
+        list(source.read(info, plan_sampling(info, fps)))
+        assert keys == expected, fps
+    keys.clear()
+    threaded = open_source("pyav", geometry=WHOLE, threads=20)
+    list(threaded.read(info, plan_sampling(info, 1)))
+    assert keys == [], "a seek throws away what twenty threads have begun"
 
 
 @pytest.mark.parametrize("name", sorted(name for name in SAMPLES if "264" in name or "ntsc" in name))
