@@ -81,10 +81,15 @@ class CacheWriter:
         commit = self.commits.get(video_id)
         return commit is not None and self._is_there(commit)
 
-    def fail(self, video_id: str, reason: str) -> None:
-        """Record why a video could not be stored."""
+    def fail(self, video_id: str, reason: str, **source: Any) -> None:
+        """Record why a video could not be stored; `source` says which state of which file that was."""
         with _storage_errors(self.path):
-            self._journal.fail(video_id, reason)
+            self._journal.fail(video_id, reason, **source)
+
+    def reaffirm(self, video_id: str) -> None:
+        """Enter a stored video once more: its file failed since, and is again what it was."""
+        with _storage_errors(self.path):
+            self._journal.commit(self.commits[video_id])
 
     def store(
         self,

@@ -19,6 +19,7 @@ from ophclip.cache.layout import METADATA, VIDEOS, chunk_path, group_metadata, r
 from ophclip.cache.packed import PackedCache
 from ophclip.cache.repair_journal import adopt_folders, drop_unsound_lines
 from ophclip.cache.sources import source_state
+from ophclip.cache.todo import Retry
 from ophclip.cache.verify import is_sound_packed, verify_cache
 from ophclip.errors import UsageError
 from ophclip.files import replace_file
@@ -132,6 +133,7 @@ def _extract(
         decoder=DECODERS.get(provenance["decoder"], "auto"),
         device=device,
         batch_size=batch_size,
+        retry=Retry(""),  # also what failed in an earlier repair
     )
     report.failed |= built.failed
     now = read_commits(path)
