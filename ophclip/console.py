@@ -31,6 +31,11 @@ def set_quiet(quiet: bool) -> None:
     _quiet = quiet
 
 
+def is_quiet() -> bool:
+    """Return whether talk and progress are silenced."""
+    return _quiet
+
+
 def printable(text: str) -> str:
     """Return `text` with a mark for every control character but the line break and the tab.
 

@@ -54,7 +54,16 @@ def test_the_attributes_of_a_cached_video_are_documented() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/method.md", "docs/formats.md", "docs/datasets.md"],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "docs/method.md",
+        "docs/formats.md",
+        "docs/cache.md",
+        "docs/datasets.md",
+        "docs/reliability.md",
+    ],
 )
 def test_links_between_documents_lead_somewhere(name: str) -> None:
     document = ROOT / name

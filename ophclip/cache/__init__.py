@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decoded and encoded video on disk: written once, crash-safe, read at the speed of memory."""
 
-from ophclip.cache.build import BuildReport, build_cache
+from ophclip.cache.build import build_cache
 from ophclip.cache.derive import derive_cache
 from ophclip.cache.encoder import Encoder, FrameRows
 from ophclip.cache.export import ExportFormat, ExportReport, export_cache
 from ophclip.cache.inputs import CacheInput, find_inputs
+from ophclip.cache.limits import MaxFailures
 from ophclip.cache.pack import PackReport, pack_cache
+from ophclip.cache.report import BuildReport
 from ophclip.cache.store import FeatureCache, open_cache
+from ophclip.cache.todo import Retry
 
 __all__ = [
     "BuildReport",
@@ -17,7 +20,9 @@ __all__ = [
     "ExportReport",
     "FeatureCache",
     "FrameRows",
+    "MaxFailures",
     "PackReport",
+    "Retry",
     "build_cache",
     "derive_cache",
     "export_cache",

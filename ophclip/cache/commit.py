@@ -81,10 +81,15 @@ class CacheWriter:
         commit = self.commits.get(video_id)
         return commit is not None and self._is_there(commit)
 
-    def fail(self, video_id: str, reason: str) -> None:
-        """Record why a video could not be stored."""
+    def fail(self, video_id: str, reason: str, **source: Any) -> None:
+        """Record why a video could not be stored; `source` says which state of which file that was."""
         with _storage_errors(self.path):
-            self._journal.fail(video_id, reason)
+            self._journal.fail(video_id, reason, **source)
+
+    def reaffirm(self, video_id: str) -> None:
+        """Enter a stored video once more: its file failed since, and is again what it was."""
+        with _storage_errors(self.path):
+            self._journal.commit(self.commits[video_id])
 
     def store(
         self,
@@ -109,7 +114,7 @@ class CacheWriter:
         shape = (len(attributes["pts"]), *self._shape)
         try:
             data_sha256 = self._write_rows(temporary, shape, rows, video_id)
-            complete: VideoAttributes = {**attributes, "data_sha256": data_sha256}
+            metadata = array_metadata(shape, self._dtype, {**attributes, "data_sha256": data_sha256})
             commit = Commit(
                 video_id,
                 folder,
@@ -118,9 +123,10 @@ class CacheWriter:
                 attributes["source_size"],
                 source_mtime_ns,
                 attributes["source_sha256"],
+                hashlib.sha256(metadata).hexdigest(),
             )
             with _storage_errors(self.path):
-                self._write_metadata(temporary, array_metadata(shape, self._dtype, complete))
+                self._write_metadata(temporary, metadata)
                 with self._journal.alone(), _uninterrupted():
                     self.commits[video_id] = self._publish(temporary, commit)
         finally:

@@ -4,17 +4,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from ophclip.cache.build import BuildReport, each_with_progress, failures_recorded, provenance_of
-from ophclip.cache.commit import CacheWriter
+from ophclip import console
+from ophclip.cache.build import provenance_of
+from ophclip.cache.clock import StageClock
+from ophclip.cache.commit import CacheWriter, StorageError
 from ophclip.cache.encoder import Encoder, FrameRows
 from ophclip.cache.layout import VideoAttributes
+from ophclip.cache.report import BuildReport, Outcome, ReportedProgress
 from ophclip.cache.store import FeatureCache
-from ophclip.errors import UsageError
+from ophclip.cache.writing import reason_of
+from ophclip.errors import OphclipError, UsageError
 from ophclip.video import BATCH_SIZE
 
 if TYPE_CHECKING:
@@ -47,15 +52,33 @@ def derive_cache(
         decoder_version=made_with["versions"]["decoder"],
     )
     report = BuildReport(decoder=made_with["decoder"])
-    with CacheWriter(out, provenance) as writer:
-        for video_id in each_with_progress(ids, report):
-            with failures_recorded(video_id, writer, report):
-                if _is_current(source, video_id, writer):
-                    report.skipped.append(video_id)
-                else:
-                    report.num_frames += _derive_one(source, video_id, writer, encoder, batch_size)
-                    report.committed.append(video_id)
+    with CacheWriter(out, provenance) as writer, console.progress("cache", len(ids), "videos") as progress:
+        counted, clock = ReportedProgress(report, progress), StageClock()
+        for video_id in ids:
+            outcome = _outcome(source, video_id, writer, encoder, batch_size, clock)
+            counted.add(replace(outcome, stage_seconds=clock.take_seconds()))
     return report
+
+
+def _outcome(
+    source: FeatureCache,
+    video_id: str,
+    writer: CacheWriter,
+    encoder: Encoder,
+    batch_size: int,
+    clock: StageClock,
+) -> Outcome:
+    try:
+        if _is_current(source, video_id, writer):
+            return Outcome(video_id, "skipped")
+        with clock.working("write", video_id):
+            rows = _encoded(source[video_id], encoder, batch_size, video_id, clock)
+            return Outcome(video_id, "committed", _store(source, video_id, writer, rows))
+    except (StorageError, UsageError):
+        raise
+    except (OphclipError, OSError) as error:  # one video's alone
+        writer.fail(video_id, reason_of(error))
+        return Outcome(video_id, "failed", reason=reason_of(error))
 
 
 def _check_frames(source: FeatureCache, encoder: Encoder) -> None:
@@ -80,18 +103,22 @@ def _is_current(source: FeatureCache, video_id: str, writer: CacheWriter) -> boo
     )
 
 
-def _derive_one(
-    source: FeatureCache, video_id: str, writer: CacheWriter, encoder: Encoder, batch_size: int
-) -> int:
+def _store(source: FeatureCache, video_id: str, writer: CacheWriter, rows: Iterator[NDArray[Any]]) -> int:
     return writer.store(
         video_id,
-        _encoded(source[video_id], encoder, batch_size),
+        rows,
         cast(VideoAttributes, source.attributes(video_id)),
         source_path=str(source.source_path(video_id)),
         source_mtime_ns=source.source_mtime_ns(video_id),
     )
 
 
-def _encoded(frames: NDArray[Any], encoder: Encoder, batch_size: int) -> Iterator[NDArray[Any]]:
+def _encoded(
+    frames: NDArray[Any], encoder: Encoder, batch_size: int, video_id: str, clock: StageClock
+) -> Iterator[NDArray[Any]]:
     for begin in range(0, len(frames), batch_size):
-        yield encoder(np.array(frames[begin : begin + batch_size]))  # writable, as from a decoder
+        clock.leave("write")
+        with clock.working("encode", video_id):
+            rows = encoder(np.array(frames[begin : begin + batch_size]))  # writable, as from a decoder
+        clock.enter("write", video_id)
+        yield rows

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ophclip.cache.crash import crash_point, crashes_at
 from ophclip.cache.layout import JOURNAL
+from ophclip.cache.seal import sealed
 from ophclip.errors import DamageError
 from ophclip.files import fsync_folder, write_all
 
@@ -38,6 +39,7 @@ class Commit(NamedTuple):
     source_size: int  # bytes
     source_mtime_ns: int
     source_sha256: str
+    metadata_sha256: str = ""  # of the video's zarr.json; "" where the line does not say
 
 
 Content = TypeVar("Content")
@@ -72,11 +74,11 @@ class JournalWriter:
         """Make a committed video invisible, before its folder is replaced."""
         self._append(self._commits, {"video_id": video_id, "revoked": True})
 
-    def fail(self, video_id: str, reason: str) -> None:
-        """Record why a video could not be stored."""
+    def fail(self, video_id: str, reason: str, **source: Any) -> None:
+        """Record why a video could not be stored; `source` says which state of which file that was."""
         descriptor = os.open(self._path(FAILURES), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
         try:
-            self._append(descriptor, {"video_id": video_id, "reason": reason})
+            self._append(descriptor, {"video_id": video_id, "reason": reason} | source)
         finally:
             os.close(descriptor)
 
@@ -102,7 +104,7 @@ class JournalWriter:
 
     def _append(self, descriptor: int, entry: dict[str, Any]) -> None:
         self._last_ns = max(time.time_ns(), self._last_ns + 1)
-        line = json.dumps(entry | {"time_ns": self._last_ns}, separators=(",", ":")).encode() + b"\n"
+        line = sealed(json.dumps(entry | {"time_ns": self._last_ns}, separators=(",", ":")).encode())
         if crashes_at("torn-journal"):
             write_all(descriptor, line[: len(line) // 2])
             crash_point("torn-journal")
@@ -134,13 +136,22 @@ def read_commits(cache: Path) -> dict[str, Commit]:
 
 
 def read_failures(cache: Path) -> dict[str, str]:
-    """Return the reasons of the videos that failed and were not committed since, by id."""
-    committed = read_commits(cache)
+    """Return the reasons of the videos whose last word is a failure, by id.
+
+    A video may be committed and failed: its file has become bad, and the rows of the good one are kept.
+    """
+    commits = _read_entries(cache, COMMITS, _commit_or_revocation)
+    committed_ns = {video_id: time_ns for time_ns, video_id, commit in commits if commit is not None}
     return {
-        video_id: reason
-        for _, video_id, reason in _read_entries(cache, FAILURES, itemgetter("reason"))
-        if video_id not in committed
+        video_id: entry["reason"]
+        for video_id, entry in last_failures(cache).items()
+        if entry["time_ns"] > committed_ns.get(video_id, -1)
     }
+
+
+def last_failures(cache: Path) -> dict[str, dict[str, Any]]:
+    """Return the last failure of each video that ever had one, as it was recorded."""
+    return {video_id: entry for _, video_id, entry in _read_entries(cache, FAILURES, _failure)}
 
 
 def is_live(cache: Path, writer: str) -> bool:
@@ -226,7 +237,12 @@ def _commit_or_revocation(entry: dict[str, Any]) -> Commit | None:
         entry["source_size"],
         entry["source_mtime_ns"],
         entry["source_sha256"],
+        entry.get("metadata_sha256", ""),
     )
+
+
+def _failure(entry: dict[str, Any]) -> dict[str, Any]:
+    return {**entry, "reason": entry["reason"]}  # which must be there
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,12 +51,18 @@ def make_root(path: Path, provenance: dict[str, Any]) -> None:
         (path / JOURNAL).mkdir(exist_ok=True)
         write_once(path / VIDEOS / METADATA, group_metadata({}))
         attributes = {"format_version": FORMAT_VERSION, "provenance": provenance}
-        write_once(path / METADATA, group_metadata(attributes))
+        write_once(path / METADATA, group_metadata(attributes | {"sha256": digest(attributes)}))
         fsync_folder(path / VIDEOS)
         fsync_folder(path)
         fsync_folder(path.absolute().parent)
     remove_unfinished(path / METADATA)
     remove_unfinished(path / VIDEOS / METADATA)
+
+
+def digest(attributes: dict[str, Any]) -> str:
+    """Return the checksum that the attributes of a cache carry of themselves: of the others, keys sorted."""
+    others = {key: value for key, value in attributes.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def _is_begun(path: Path) -> bool:

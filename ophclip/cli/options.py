@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -50,8 +52,8 @@ def resolve_device(name: str) -> str:
     Raises:
         UsageError: it is not here.
     """
-    if name == "cpu":
-        return name
+    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+        return "cpu"
     import torch
 
     if name == "auto":
@@ -61,3 +63,19 @@ def resolve_device(name: str) -> str:
     if kind not in ("cpu", "cuda") or not (number or "0").isdecimal() or int(number or 0) >= count:
         raise UsageError(f"there is no device {name!r} here", remedy="pass --device auto, or cpu")
     return name
+
+
+def all_devices(device: str) -> list[str]:
+    """Return the devices that `cuda` stands for, each GPU of this machine; any other is itself alone."""
+    if device != "cuda":
+        return [device]
+    import torch
+
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def _may_have_gpu() -> bool:
+    """Return whether asking torch, which takes a second to import, can find a GPU."""
+    return sys.platform != "linux" or any(
+        next(Path("/dev").glob(pattern), None) is not None for pattern in ("nvidia*", "dxg", "kfd")
+    )

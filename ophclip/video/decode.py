@@ -44,19 +44,24 @@ class FrameSource(Protocol):
 
 
 def open_source(
-    decoder: Decoder = "auto", *, geometry: Geometry, device: str = "cpu", batch_size: int = BATCH_SIZE
+    decoder: Decoder = "auto",
+    *,
+    geometry: Geometry,
+    device: str = "cpu",
+    batch_size: int = BATCH_SIZE,
+    threads: int = 0,
 ) -> FrameSource:
     """Return the source that decodes on `device` ("cpu", "cuda", "cuda:N") into `geometry`.
 
     `auto` is DALI where `device` is a GPU and DALI is installed, with PyAV for the videos that DALI refuses;
-    otherwise PyAV.
+    otherwise PyAV, with so many `threads` (0: as many as there are cores).
 
     Raises:
         UsageError: the decoder is unknown or not installed.
     """
     if batch_size < 1:
         raise UsageError(f"batch_size must be positive, got {batch_size}", remedy="pass 32, say")
-    pyav = PyavSource(geometry, batch_size=batch_size)
+    pyav = PyavSource(geometry, batch_size=batch_size, threads=threads)
     if decoder == "pyav":
         return pyav
     if decoder == "dali":

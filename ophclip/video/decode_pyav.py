@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +20,8 @@ from ophclip.video.sampling import SamplingPlan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# A seek costs about as much as decoding this many frames: it empties the decoder's threads.
-SEEK_PAYS_FRAMES = 24
+# A seek, with the key frame that it leads to, costs 4 to 7 average frames; what it passes over may be cheap.
+SEEK_PAYS_FRAMES = 12
 MPEG_REORDERING_S = 1  # more than any encoder holds frames back
 
 
@@ -28,9 +30,10 @@ class PyavSource:
 
     name = "pyav"
 
-    def __init__(self, geometry: Geometry, *, batch_size: int) -> None:
+    def __init__(self, geometry: Geometry, *, batch_size: int, threads: int = 0) -> None:
         self.geometry = geometry
         self.batch_size = batch_size
+        self.threads = threads  # of the decoder; 0: as many as there are cores
         self.used = f"{self.name} {self.version}"
 
     @property
@@ -51,7 +54,9 @@ class PyavSource:
 
         wanted, repeats = np.unique(plan.pts, return_counts=True)
         scaler = VideoReformatter()  # one a video: a frame's own would start its threads anew
-        pictures = (self._picture(info, scaler, frame) for frame in _planned_frames(info, wanted))
+        pictures = (
+            self._picture(info, scaler, frame) for frame in _planned_frames(info, wanted, self.threads)
+        )
         return batched(pictures, repeats, self.geometry, self.batch_size)
 
     def _picture(self, info: VideoInfo, scaler: Any, frame: Any) -> NDArray[np.uint8]:
@@ -63,45 +68,62 @@ class PyavSource:
         return self.geometry.cut(picture)
 
 
-class _SeekMissed(Exception):  # noqa: N818 (a signal between two functions here, not an error)
-    """A seek did not lead to its key frame, or decoding from there did not give a planned frame."""
+class _ShortcutMissed(Exception):  # noqa: N818 (a signal between two functions here, not an error)
+    """A seek did not lead to its key frame, or with a seek or skipped frames a planned frame did not come."""
 
 
-def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[Any]:
+def _planned_frames(info: VideoInfo, wanted: NDArray[np.int64], threads: int) -> Iterator[Any]:
     done = 0
     try:
-        with open_container(info.path) as container:
-            for key, targets in _segments(info, wanted):
-                for frame in _decode_segment(info, container, key, targets):
+        with _opened(info, threads) as container:
+            for key, targets in _segments(info, wanted, threads):
+                for frame in _decode_segment(info, container, key, targets, skips=_can_skip(info)):
                     yield frame
                     done += 1
             return
-    except _SeekMissed:
+    except _ShortcutMissed:
         pass  # some containers cannot seek; others flag key frames that are none
+    with _opened(info, threads) as container:
+        yield from _decode_segment(info, container, None, wanted[done:], skips=False)
+
+
+@contextmanager
+def _opened(info: VideoInfo, threads: int) -> Iterator[Any]:
     with open_container(info.path) as container:
-        yield from _decode_segment(info, container, None, wanted[done:])
+        context = container.streams[info.stream_index].codec_context
+        context.thread_type, context.thread_count = "AUTO", threads
+        yield container
 
 
-def _segments(info: VideoInfo, wanted: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
+def _segments(
+    info: VideoInfo, wanted: NDArray[np.int64], threads: int
+) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
     """Cut the planned frames where seeking to a key frame is cheaper than decoding up to it."""
+    in_flight = (threads or os.cpu_count() or 1) - 1  # a frame in each other thread, which a seek throws away
     key_index = np.searchsorted(info.keyframes, wanted, side="right") - 1
     keys = info.keyframes[np.maximum(key_index, 0)] if len(info.keyframes) else np.full_like(wanted, -1)
     position = np.searchsorted(info.pts, wanted)
     reached = np.concatenate(([0], position[:-1] + 1))
     saved = np.searchsorted(info.pts, keys) - reached
-    cuts = np.flatnonzero((saved > SEEK_PAYS_FRAMES) & (key_index >= 0))
+    cuts = np.flatnonzero((saved > SEEK_PAYS_FRAMES + in_flight) & (key_index >= 0))
     bounds = np.unique(np.concatenate(([0], cuts, [len(wanted)])))
     for begin, end in pairwise(bounds):
         yield (int(keys[begin]) if begin in cuts else None), wanted[begin:end]
 
 
+def _can_skip(info: VideoInfo) -> bool:
+    """Return whether frames can be left undecoded: H.264 marks those that no other frame is made from."""
+    return info.codec == "h264" and not info.by_count
+
+
 def _decode_segment(
-    info: VideoInfo, container: Any, key: int | None, targets: NDArray[np.int64]
+    info: VideoInfo, container: Any, key: int | None, targets: NDArray[np.int64], *, skips: bool
 ) -> Iterator[Any]:
     """Yield the frames at `targets` in order, decoding from key frame `key` or from where the file starts."""
     produced = 0
     reasons: list[str] = []
-    for pts, frame in _timed(info, _decode_from(info, container, key, reasons)):
+    needed = frozenset(targets.tolist()) if skips else None
+    for pts, frame in _timed(info, _decode_from(info, container, key, needed, reasons)):
         if pts is None or pts < targets[produced]:
             continue
         if pts > targets[produced] or frame.is_corrupt:
@@ -110,8 +132,8 @@ def _decode_segment(
         produced += 1
         if produced == len(targets):
             return
-    if key is not None:
-        raise _SeekMissed
+    if key is not None or skips:
+        raise _ShortcutMissed
     second = float(int(targets[produced]) * info.time_base - info.start)
     reason = f" ({reasons[-1]})" if reasons else ""
     raise OphclipError(
@@ -126,12 +148,13 @@ def _timed(info: VideoInfo, frames: Iterator[Any]) -> Iterator[tuple[int | None,
     return ((frame.pts, frame) for frame in frames)
 
 
-def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list[str]) -> Iterator[Any]:
+def _decode_from(
+    info: VideoInfo, container: Any, key: int | None, needed: frozenset[int] | None, reasons: list[str]
+) -> Iterator[Any]:
+    """Yield frames from `key` on; where `needed` is given, the others only if a frame is made from them."""
     import av
 
     stream = container.streams[info.stream_index]
-    if not stream.codec_context.is_open:
-        stream.codec_context.thread_type = "AUTO"
     if key is not None:
         _seek(container, stream, key)
     feeding = key is None
@@ -139,14 +162,22 @@ def _decode_from(info: VideoInfo, container: Any, key: int | None, reasons: list
         if not feeding:
             feeding = packet.pts == key and packet.is_keyframe
             if not feeding and _is_past(packet, key):
-                raise _SeekMissed
+                raise _ShortcutMissed
         if feeding:
+            if needed is not None:
+                _skip(stream.codec_context, packet.pts is not None and packet.pts not in needed)
             try:
                 yield from packet.decode()
             except av.FFmpegError as error:
                 reasons.append(error.strerror or str(error))
                 if info.by_count:
                     return  # the frames that follow would be miscounted
+
+
+def _skip(context: Any, skips: bool) -> None:
+    wanted = "NONREF" if skips else "DEFAULT"
+    if context.skip_frame != wanted:
+        context.skip_frame = wanted
 
 
 def _seek(container: Any, stream: Any, key: int) -> None:
@@ -158,7 +189,7 @@ def _seek(container: Any, stream: Any, key: int) -> None:
     try:
         container.seek(target, stream=stream, backward=True)
     except av.FFmpegError as error:
-        raise _SeekMissed from error
+        raise _ShortcutMissed from error
 
 
 def _is_past(packet: Any, key: int | None) -> bool:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ophclip.errors import UsageError
+from ophclip.errors import OphclipError, UsageError
 from ophclip.video.probe import VideoInfo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+MAX_ROWS = 2_000_000  # 18 hours of every frame; a damaged time would ask for any number
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +42,17 @@ def plan_sampling(info: VideoInfo, fps: float | Fraction) -> SamplingPlan:
 
     Raises:
         UsageError: `fps` is not a positive finite number.
+        OphclipError: there would be more than `MAX_ROWS`, as where a damaged file declares years.
     """
     rate = check_fps(fps)
     first, step = info.start / info.time_base, 1 / (rate * info.time_base)
     num_rows = max(1, math.ceil((info.end_pts - first) / step))
+    if num_rows > MAX_ROWS:
+        raise OphclipError(
+            f"{info.path}: {info.duration_s:,.0f} s at {float(rate):g} fps are {num_rows:,} frames, "
+            f"at most {MAX_ROWS:,} are taken",
+            remedy="its times are damaged: remux it; or sample fewer frames a second",
+        )
     denominator = math.lcm(first.denominator, step.denominator)
     offset, stride = int(first * denominator), int(step * denominator)
     ticks = np.asarray([(offset + k * stride) // denominator for k in range(num_rows)], dtype=np.int64)

@@ -185,7 +185,7 @@ def test_a_signal_ends_a_build_with_130_and_lets_the_commit_in_hand_finish(
     files = [str(item.path) for item in clips]
     arguments = ["cache", "build", *files, "--out", str(path), "--stream", "frames", "--size", "16"]
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_DISK, *arguments, "--fps", "2", "--device", "cpu"],
+        [sys.executable, "-c", SLOW_DISK, *arguments, "--fps", "2", "--device", "cpu", "--workers", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -87,7 +87,8 @@ def test_a_cache_of_format_version_1_stays_readable(tmp_path: Path) -> None:
     (tmp_path / "_journal").mkdir()
     (tmp_path / "_journal" / "commits-host-1-abcdef01.jsonl").write_bytes(
         b'{"video_id":"f\\u00e4ll","folder":"f%C3%A4ll","shape":[2,3],"source_path":"/v/source.mp4",'
-        b'"source_size":6,"source_mtime_ns":7,"source_sha256":"41cf","time_ns":1700000000000000000}\n'
+        b'"source_size":6,"source_mtime_ns":7,"source_sha256":'
+        b'"41cf6794ba4200b839c53531555f0f3998df4cbb01a4d5cb0b94e3ca5e23947d","time_ns":1700000000000000000}\n'
     )
     cache = open_cache(tmp_path)
     assert cache.ids == ["fäll"]

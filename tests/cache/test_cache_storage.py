@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ from cache_corpus import provenance, random_rows, store, write_cache
 
 from ophclip.cache import open_cache
 from ophclip.cache.commit import CacheWriter, StorageError
+from ophclip.cache.verify import verify_cache
 
 PAGE = 4096
 
@@ -128,3 +131,46 @@ def test_a_folder_that_may_not_be_written_is_a_storage_error(exists: bool, tmp_p
     assert "mend the permissions" in says
     folder.chmod(0o755)
     assert path.exists() == exists
+
+
+def store_while_a_call_fails(path: Path, call: str, number: int, outcome: Path) -> None:
+    """Store a video while the `number`-th call of a system function ends in an input/output error."""
+    real, calls = getattr(os, call), iter(range(10_000))
+
+    def failing(*arguments: object, **options: object) -> object:
+        if next(calls) == number:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(*arguments, **options)
+
+    said = os.open(outcome, os.O_CREAT | os.O_WRONLY)
+    write = os.write
+    setattr(os, call, failing)
+    try:
+        with CacheWriter(path, provenance()) as writer:
+            store(writer, "b", random_rows(2, 900))
+        write(said, b"stored" if next(calls) > number else b"not reached")
+    except StorageError as error:
+        write(said, error.message.encode())
+
+
+@pytest.mark.parametrize(("call", "least"), [("fsync", 9), ("write", 3), ("rename", 1), ("mkdir", 2)])
+def test_an_input_output_error_at_any_call_commits_nothing_and_the_next_run_completes(
+    call: str, least: int, tmp_path: Path
+) -> None:
+    path, number = tmp_path / "c.zarr", 0
+    while True:
+        shutil.rmtree(path, ignore_errors=True)
+        write_cache(path, {"a": random_rows(1, 3)})
+        outcome = tmp_path / f"outcome-{number}"
+        assert finish(start(store_while_a_call_fails, path, call, number, outcome)) == 0
+        number += 1
+        if outcome.read_text() == "not reached":
+            break
+        if outcome.read_text() == "stored":
+            continue  # where it does no harm, as making a folder that is there
+        assert outcome.read_text() == f"cannot write {path}: Input/output error"
+        assert open_cache(path).ids == ["a"]
+        write_cache(path, {"b": random_rows(2, 900)})
+        assert open_cache(path)["b"].tobytes() == random_rows(2, 900).tobytes()
+        assert verify_cache(path).findings == []
+    assert number > least

@@ -193,15 +193,6 @@ def test_info_says_what_a_cache_holds_and_how_it_was_made(partial: Path) -> None
         assert word in table
 
 
-def test_ls_lists_videos_and_failures(partial: Path) -> None:
-    listed = json_of("ls", partial)
-    assert listed["videos"] == {"case_a": 3, "case_b": 3}
-    assert list(listed["failed"]) == ["broken"]
-    table = run("ls", partial).stdout.splitlines()
-    assert any("case_a" in line and "3" in line and "stored" in line for line in table)
-    assert any("broken" in line and "failed" in line for line in table)
-
-
 @pytest.mark.parametrize("command", ["info", "ls"])
 def test_a_folder_without_a_cache_exits_2_and_says_how_to_build_one(command: str, tmp_path: Path) -> None:
     done = run(command, tmp_path)

@@ -4,9 +4,10 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -47,6 +48,19 @@ def numbers_on_screen(path: Path, fps: float | Fraction) -> list[int]:
     return [([n for t, n in times if t <= second] or [times[0][1]])[-1] for second in seconds]
 
 
+def openings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the list to which each opening of a file for decoding is added from now on."""
+    opened: list[Path] = []
+    real = decode_pyav._opened
+
+    def spied(info: VideoInfo, threads: int) -> Any:
+        opened.append(info.path)
+        return real(info, threads)
+
+    monkeypatch.setattr(decode_pyav, "_opened", spied)
+    return opened
+
+
 @pytest.mark.parametrize("name", sorted(SAMPLES))
 def test_every_picture_is_the_one_on_the_screen(name: str, sample: Sample) -> None:
     for fps in (1, 7, 25):
@@ -83,9 +97,10 @@ def test_seeking_finds_its_key_frame_and_gives_the_pictures_of_decoding_straight
     monkeypatch.setattr(decode_pyav, "SEEK_PAYS_FRAMES", SEEKING_NEVER)
     straight = {fps: pictures(info, fps) for fps in (0.25, 1, 3)}
     monkeypatch.setattr(decode_pyav, "SEEK_PAYS_FRAMES", SEEKING_ALWAYS)
-    monkeypatch.setattr(decode_pyav, "_SeekMissed", AssertionError)  # nothing falls back
+    opened = openings(monkeypatch)
     for fps, expected in straight.items():
         assert (pictures(info, fps) == expected).all()
+    assert len(opened) == len(straight), "it falls back"
 
 
 def test_it_seeks_where_the_samples_are_far_apart_and_only_there(
@@ -95,10 +110,56 @@ def test_it_seeks_where_the_samples_are_far_apart_and_only_there(
     seek = decode_pyav._seek
     monkeypatch.setattr(decode_pyav, "_seek", lambda *given: (keys.append(given[2]), seek(*given)))
     info = probe(sample("long_groups.webm"))  # key frames at 0, 4 and 8 s
-    pictures(info, 0.2)
-    assert keys == [4000, 8000]
-    pictures(info, 1)
-    assert keys == [4000, 8000]
+    source = open_source("pyav", geometry=WHOLE, threads=1)
+    for fps, expected in {0.2: [4000, 8000], 1: [4000, 8000], 2: []}.items():
+        keys.clear()
+        list(source.read(info, plan_sampling(info, fps)))
+        assert keys == expected, fps
+    keys.clear()
+    threaded = open_source("pyav", geometry=WHOLE, threads=20)
+    list(threaded.read(info, plan_sampling(info, 1)))
+    assert keys == [], "a seek throws away what twenty threads have begun"
+
+
+@pytest.mark.parametrize("name", sorted(name for name in SAMPLES if "264" in name or "ntsc" in name))
+def test_frames_that_no_other_is_made_from_are_left_undecoded_and_change_nothing(
+    name: str, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = probe(sample(name))
+    with monkeypatch.context() as never:
+        never.setattr(decode_pyav, "_can_skip", lambda _: False)
+        whole = {fps: pictures(info, fps) for fps in (1, 7, 24)}
+    opened = openings(monkeypatch)
+    for fps, expected in whole.items():
+        assert (pictures(info, fps) == expected).all()
+    assert len(opened) == len(whole), "it falls back"
+
+
+def test_a_third_of_the_frames_or_more_need_no_decoding(sample: Sample) -> None:
+    info = probe(sample("long_groups.mp4"))
+    counts = []
+    for needed in (None, frozenset[int]()):
+        with decode_pyav._opened(info, threads=1) as container:
+            counts.append(len(list(decode_pyav._decode_from(info, container, None, needed, []))))
+    assert counts[0] == 300
+    assert counts[1] <= 200
+
+
+def test_a_frame_that_is_missing_where_others_are_skipped_is_looked_for_without(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = probe(sample("long_groups.mp4"))
+    expected = pictures(info, 5)
+    monkeypatch.setattr(decode_pyav, "_skip", lambda context, _: setattr(context, "skip_frame", "NONKEY"))
+    real, calls = decode_pyav._decode_segment, []
+
+    def spied(*arguments: Any, skips: bool) -> Iterator[Any]:
+        calls.append(skips)
+        return real(*arguments, skips=skips)
+
+    monkeypatch.setattr(decode_pyav, "_decode_segment", spied)
+    assert (pictures(info, 5) == expected).all()
+    assert calls == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from ophclip import console
-from ophclip.cli.options import decoder_option, device_option, json_option, quiet_option, resolve_device
+from ophclip.cli.options import (
+    all_devices,
+    decoder_option,
+    device_option,
+    json_option,
+    quiet_option,
+    resolve_device,
+)
 from ophclip.errors import EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
-    from ophclip.cache import Encoder
+    from ophclip.cache import BuildReport, Encoder
     from ophclip.video import Decoder
 
 FEATURES_REMEDY = "the size of --stream features is the encoder's own; leave --size out"
@@ -45,6 +54,29 @@ FEATURES_REMEDY = "the size of --stream features is the encoder's own; leave --s
     type=click.IntRange(min=1),
     help="Frames encoded at once.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that decode and encode; default: one a core, or two a GPU. 0: this process alone, "
+    "without deadlines.",
+)
+@click.option(
+    "--deadline",
+    "deadline_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Work after which a video counts as hung and fails; default: a minute, and more with its length.",
+)
+@click.option(
+    "--retry",
+    metavar="failed[:REASON]",
+    help="Try again what failed before (for a REASON that contains this); default: only files that changed.",
+)
+@click.option(
+    "--max-failures",
+    metavar="N|P%",
+    help="Stop with exit code 1 once more videos than this (a number, or a share of all) failed.",
+)
 @json_option
 @quiet_option
 def build(
@@ -57,14 +89,27 @@ def build(
     decoder: str,
     device: str,
     batch_size: int,
+    workers: int | None,
+    deadline_s: float | None,
+    retry: str | None,
+    max_failures: str | None,
     as_json: bool,
 ) -> int:
-    """Build a cache from corpora, folders and files; what is stored already is skipped."""
-    from ophclip.cache import build_cache, find_inputs
+    """Build a cache from corpora, folders and files; what is stored already is skipped.
+
+    A video that cannot be decoded fails alone: it is listed with its reason, the exit code is 3, and later
+    runs leave it out until its file changes or --retry asks for it. After an interruption the same command
+    goes on where it was.
+    """
+    from ophclip.cache import MaxFailures, Retry, build_cache, find_inputs
+    from ophclip.cache.threads import default_workers
 
     found = find_inputs(inputs)
     device = resolve_device(device)
-    encoder = _encoder(stream, encoder_name, size, device)
+    devices = all_devices(device)
+    workers = default_workers(devices) if workers is None else workers
+    make_encoder = _encoder_maker(stream, encoder_name, size)
+    encoder = make_encoder("cpu" if workers else device)  # workers make their own
     report = build_cache(
         found,
         out,
@@ -73,28 +118,42 @@ def build(
         decoder=cast("Decoder", decoder),
         device=device,
         batch_size=batch_size,
+        workers=workers,
+        make_encoder=make_encoder,
+        devices=devices,
+        deadline_s=deadline_s,
+        retry=Retry.parse(retry) if retry is not None else None,
+        max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
     )
     if as_json:
         console.emit_json({"out": str(out), "encoder": encoder.name, "fps": fps, **report.as_dict()})
     else:
-        console.emit(
-            f"{out}: {len(report.committed)} videos stored, {len(report.skipped)} were there already, "
-            f"{len(report.failed)} failed"
-        )
-        for video_id, reason in report.failed.items():
-            console.emit(f"failed: {video_id}: {reason}")
+        _print(out, report)
     return EXIT_PARTIAL if report.failed else EXIT_OK
 
 
-def _encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:
+def _print(out: Path, report: BuildReport) -> None:
+    console.emit(
+        f"{out}: {len(report.committed)} videos stored, {len(report.skipped)} were there already, "
+        f"{len(report.failed)} failed"
+    )
+    known = set(report.not_retried)
+    for video_id, reason in report.failed.items():
+        console.emit(f"{'failed before' if video_id in known else 'failed'}: {video_id}: {reason}")
+    if known:
+        console.say(f"{len(known)} failed before and are unchanged: --retry failed tries them again")
+
+
+def _encoder_maker(stream: str, name: str, size: int | None) -> Callable[[str], Encoder]:
     if stream == "frames":
         from ophclip.cache import FrameRows
+        from ophclip.cache.messages import Given
         from ophclip.video import Geometry
 
         side = size or 224
-        return FrameRows(Geometry(side, side, "crop"))
+        return Given(FrameRows(Geometry(side, side, "crop")))
     if size is not None:
         raise click.UsageError(FEATURES_REMEDY)
     from ophclip.models import load_encoder
 
-    return load_encoder(name, device)
+    return partial(load_encoder, name)

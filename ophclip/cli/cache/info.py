@@ -14,25 +14,16 @@ from ophclip.cli.options import json_option, quiet_option
 @json_option
 @quiet_option
 def info(path: Path, as_json: bool) -> None:
-    """Say what a cache holds and how it was made."""
-    from ophclip.cache import open_cache
-    from ophclip.cache.journal import read_failures
+    """Say what a cache holds and how it was made, and its content hash."""
+    from ophclip.cache.listing import summarize
 
-    store = open_cache(path)
-    num_frames = sum(store.num_frames(video_id) for video_id in store)
-    row_bytes = store.dtype.itemsize
-    for side in store.row_shape:
-        row_bytes *= side
-    facts = {
-        "path": str(path),
-        "videos": len(store),
-        "failed": len(read_failures(path)),
-        "frames": num_frames,
-        "hours": round(num_frames / store.provenance["fps"] / 3600, 4),
-        "bytes": num_frames * row_bytes,
-        **store.provenance,
-    }
+    facts = summarize(path)
     if as_json:
         console.emit_json(facts)
-    else:
-        console.emit_table(str(path), ["what", "value"], [[key, str(value)] for key, value in facts.items()])
+        return
+    failures = facts.pop("failures")
+    writers = facts.pop("writers")
+    facts["writers"] = f"{writers['all']}, {writers['running']} of them running"
+    rows = [[key, str(value)] for key, value in facts.items()]
+    rows += [["failed", f"{count} x {reason}"] for reason, count in failures.items()]
+    console.emit_table(str(path), ["what", "value"], rows)

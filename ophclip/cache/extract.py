@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From video files to committed rows in one process: probe, decode, encode and write, each ahead of the next.
+
+The last stage runs in the caller's thread, where a signal can be held back until a commit is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from ophclip.cache.batching import encode_alone, encode_together
+from ophclip.cache.clock import StageClock
+from ophclip.cache.commit import CacheWriter
+from ophclip.cache.encoder import Encoder
+from ophclip.cache.flow import Channel, Flow
+from ophclip.cache.inputs import CacheInput
+from ophclip.cache.pieces import Job
+from ophclip.cache.reading import OnPlan, Reader
+from ophclip.cache.report import Outcome
+from ophclip.cache.writing import written
+from ophclip.video import FrameSource
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PROBED_AHEAD = 1  # videos
+BATCHES_AHEAD = 2  # of frames before the encoder, and of rows behind it
+IDLE_S = 0.2  # that the end of a video waits for frames of the next to fill its batch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is done to every video; with `fills_batches` short videos share a batch of the encoder."""
+
+    encoder: Encoder
+    source: FrameSource
+    fps: float | Fraction
+    batch_size: int
+    fills_batches: bool = False
+
+
+class Extraction:
+    """Stores videos one after the other, while the stages of the next ones run ahead."""
+
+    def __init__(
+        self, recipe: Recipe, writer: CacheWriter, clock: StageClock, on_plan: OnPlan = lambda *_: None
+    ) -> None:
+        self._recipe, self._writer, self._clock = recipe, writer, clock
+        self._reader = Reader(recipe.source, recipe.fps, writer, clock, on_plan)
+        self._flow = Flow()
+
+    def outcomes(self, items: Iterable[CacheInput] | Channel[CacheInput]) -> Generator[Outcome, None, None]:
+        """Store the videos and yield what became of each, in their order.
+
+        Raises:
+            UsageError: the encoder does not give the rows it promised.
+            StorageError: the cache cannot be written.
+            ClosedError: it was stopped.
+        """
+        ahead, fills = self._flow.ahead, self._recipe.fills_batches
+        inputs = self._flow.adopt(items) if isinstance(items, Channel) else items
+        try:
+            jobs = ahead((self._reader.probed(item) for item in inputs), PROBED_AHEAD, "probe")
+            frames = ahead(
+                self._reader.decoded(jobs), BATCHES_AHEAD, "decode", idle_s=IDLE_S if fills else None
+            )
+            if fills:
+                rows = encode_together(frames, self._encode, self._recipe.batch_size)
+            else:
+                rows = encode_alone(frames, self._encode)
+            yield from written(ahead(rows, BATCHES_AHEAD, "encode"), self._writer, self._clock)
+        finally:
+            self.stop()
+            self._flow.join()
+
+    def stop(self) -> None:
+        """End `outcomes`, also from another thread; a commit that has begun is finished."""
+        self._flow.close()
+
+    def _encode(self, frames: NDArray[Any], job: Job) -> NDArray[Any]:
+        with self._clock.working("encode", job.item.video_id):
+            return self._recipe.encoder(frames)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The video file a row was made from: whether it is still the same."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ophclip.errors import OphclipError
+
+if TYPE_CHECKING:
+    from ophclip.cache.commit import CacheWriter
+    from ophclip.cache.inputs import CacheInput
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """What tells a file that was replaced, written to or made readable from what it was before."""
+
+    source_path: str
+    source_size: int  # bytes
+    source_mtime_ns: int
+    source_ctime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> SourceFile:
+        """Look at the file.
+
+        Raises:
+            OSError: it is not there.
+        """
+        stat = path.stat()
+        return cls(str(path.absolute()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+    def is_named_by(self, entry: dict[str, Any]) -> bool:
+        """Return whether a journal entry speaks of this file in this very state."""
+        return all(entry.get(key) == value for key, value in asdict(self).items())
+
+    def check_unchanged(self, path: Path) -> None:
+        """Check that the file is what it was: a download that still runs must not be taken for a video.
+
+        Raises:
+            OphclipError: it has changed.
+            OSError: it is gone.
+        """
+        now = SourceFile.of(path)
+        if (now.source_size, now.source_mtime_ns) != (self.source_size, self.source_mtime_ns):
+            raise OphclipError(
+                f"{path}: the file changed while it was read", remedy="run again once it is complete"
+            )
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_current(item: CacheInput, writer: CacheWriter) -> bool:
+    """Return whether the rows of an input are stored and its file is the one they were made from.
+
+    A file that was only touched is read: its hash decides.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    commit = writer.commits.get(item.video_id)
+    if commit is None or not writer.is_stored(item.video_id):
+        return False
+    stat = item.path.stat()
+    if stat.st_size != commit.source_size:
+        return False
+    return stat.st_mtime_ns == commit.source_mtime_ns or file_sha256(item.path) == commit.source_sha256

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The encoder of commands that make rows but do not build: for a plan, or anew for a cache that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ophclip.cli.options import resolve_device
+
+if TYPE_CHECKING:
+    from ophclip.cache import Encoder
+
+recorded_encoder_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--encoder",
+    "encoder_name",
+    help="What made the rows, as in cache build. Default: by the name in the cache; frames need none.",
+)
+
+
+def load_stream_encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:
+    """Return what makes the rows of `--stream` features or frames: the encoder `name`, or the frames."""
+    if stream == "frames":
+        from ophclip.cache import FrameRows
+        from ophclip.video import Geometry
+
+        side = size or 224
+        return FrameRows(Geometry(side, side, "crop"))
+    if size is not None:
+        raise click.UsageError("the size of --stream features is the encoder's own; leave --size out")
+    from ophclip.models import load_encoder
+
+    return load_encoder(name, device)
+
+
+def load_recorded_encoder(path: Path, name: str | None, device: str) -> Encoder | None:
+    """Load the encoder `name`, or the one that a cache names; None where it holds frames.
+
+    Raises:
+        UsageError: there is no cache, or no such encoder on this machine.
+    """
+    from ophclip.cache import FrameRows
+    from ophclip.cache.layout import read_root
+
+    recorded = str(read_root(path)["encoder"])
+    if name is None and recorded == FrameRows.name:
+        return None
+    from ophclip.models import load_encoder
+
+    return load_encoder(name or recorded, resolve_device(device))

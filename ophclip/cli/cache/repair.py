@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ophclip import console
+from ophclip.cli.cache.encoder_option import load_recorded_encoder, recorded_encoder_option
+from ophclip.cli.options import device_option, json_option, quiet_option, resolve_device
+from ophclip.errors import EXIT_DAMAGE, EXIT_OK
+
+if TYPE_CHECKING:
+    from ophclip.cache.repair import RepairReport
+
+SAYS = {
+    "repaired": "extracted anew, byte for byte as committed",
+    "differing": "extracted anew by another version of the decoder",
+    "adopted": "whole, entered into the journal anew",
+    "mended": "mended",
+}
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("ids", nargs=-1)
+@recorded_encoder_option
+@device_option
+@click.option(
+    "--batch-size",
+    default=32,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Frames encoded at once; as in cache build, for the same bytes.",
+)
+@json_option
+@quiet_option
+def repair(
+    path: Path, ids: tuple[str, ...], encoder_name: str | None, device: str, batch_size: int, as_json: bool
+) -> int:
+    """Extract anew what is damaged in a cache, or in its videos IDS, and leave the rest untouched."""
+    from ophclip.cache.repair import repair_cache
+
+    report = repair_cache(
+        path,
+        ids,
+        encoder=lambda: load_recorded_encoder(path, encoder_name, device),
+        device=resolve_device(device),
+        batch_size=batch_size,
+    )
+    if as_json:
+        console.emit_json({"path": str(path), **report.as_dict()})
+    else:
+        _emit(path, report)
+    if report.failed:
+        console.report_error(
+            f"{path}: {len(report.failed)} items are still damaged",
+            "see what each of them needs above, and run the same command again",
+        )
+        return EXIT_DAMAGE
+    return EXIT_OK
+
+
+def _emit(path: Path, report: RepairReport) -> None:
+    facts = report.as_dict()
+    for key, says in SAYS.items():
+        for item in facts[key]:
+            console.emit(f"{item}: {says}")
+    for item, reason in report.failed.items():
+        console.emit(f"still damaged: {item}: {reason}")
+    count = sum(len(facts[key]) for key in SAYS)
+    console.emit(f"{path}: {count} mended, {len(report.failed)} still damaged")
