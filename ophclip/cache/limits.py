@@ -47,10 +47,12 @@ class MaxFailures:
             TooManyFailuresError: more did.
         """
         allowed = self.limit / 100 * num_inputs if self.is_percentage else self.limit
-        reasons = [reason for name, reason in report.failed.items() if name not in report.not_retried]
-        if len(reasons) > allowed:
+        num_failed = len(report.failed) - len(report.not_retried)
+        if num_failed > allowed:
+            known = set(report.not_retried)
+            reasons = [reason for name, reason in report.failed.items() if name not in known]
             raise TooManyFailuresError(
-                f"stopped: {len(reasons)} of {num_inputs} videos failed, {self} may; "
+                f"stopped: {num_failed} of {num_inputs} videos failed, {self} may; "
                 f"most often: {_most_frequent(reasons)}",
                 remedy="ophclip cache ls lists them; what was stored stays, and the same command goes on",
             )

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 
 from ophclip.cache.clock import default_deadline_s
 from ophclip.cache.inputs import CacheInput
@@ -18,6 +20,8 @@ MAX_IN_HAND = 8  # of small files, of which each takes an instant
 SMALL_BYTES = 16 << 20
 STUCK_S = 4 * PULSE_S
 SILENT_S = 60.0  # without a sign of life, though it is not at work on anything
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 _spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch halfway
 
@@ -32,7 +36,8 @@ class Member:
         self.device = device
         self.connection, theirs = _spawn.Pipe()
         self._process = _spawn.Process(target=work, args=(theirs, setup, device, threads), daemon=True)
-        self._process.start()
+        with _signals_held():
+            self._process.start()
         theirs.close()  # so that the end of the process closes the pipe
         self.in_hand: dict[str, CacheInput] = {}
         self.begun: set[str] = set()
@@ -128,6 +133,17 @@ class Member:
 
     def _allowed_s(self, video_id: str) -> float:
         return self._planned_s.get(video_id) or default_deadline_s(self._sizes[video_id])
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold signals back: a process that is started meanwhile never gets those sent to the whole group."""
+    resource_tracker.ensure_running()  # it would let them through, while the first process starts
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 def _size(item: CacheInput) -> int:

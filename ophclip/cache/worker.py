@@ -33,8 +33,6 @@ MAX_TASKS = 64
 def work(connection: Connection, setup: bytes, device: str, threads: int) -> None:
     """Be a worker until the supervisor says that it is over, and end the process."""
     _die_with_parent()
-    for number in (signal.SIGINT, signal.SIGTERM):  # also sent to the whole group: the supervisor decides
-        signal.signal(number, signal.SIG_IGN)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))  # read when torch is imported, which the encoder does
     line = _Line(connection)
