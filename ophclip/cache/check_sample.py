@@ -19,7 +19,7 @@ from ophclip.cache.encoder import FrameRows
 from ophclip.cache.findings import Finding, VerifyReport
 from ophclip.cache.journal import Commit
 from ophclip.cache.root import check_provenance
-from ophclip.cache.sources import source_state
+from ophclip.cache.source_file import source_state
 from ophclip.errors import OphclipError, UsageError
 from ophclip.video import Decoder, FrameSource, Geometry, SamplingPlan, open_source, plan_sampling, probe
 

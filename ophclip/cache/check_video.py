@@ -16,7 +16,7 @@ from ophclip.cache.content import video_digest
 from ophclip.cache.findings import Finding, Kind
 from ophclip.cache.journal import Commit
 from ophclip.cache.layout import METADATA, VIDEOS, array_metadata, chunk_path, num_bytes
-from ophclip.cache.sources import file_sha256
+from ophclip.cache.source_file import file_sha256
 
 TIME_KEYS = ("pts", "frame_times_s", "time_base", "start")
 

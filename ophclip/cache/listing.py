@@ -15,7 +15,7 @@ from ophclip import console
 from ophclip.cache.content import content_hash
 from ophclip.cache.journal import COMMITS, is_live, read_commits, read_failures
 from ophclip.cache.layout import JOURNAL
-from ophclip.cache.sources import source_state
+from ophclip.cache.source_file import source_state
 from ophclip.cache.store import FeatureCache, open_cache
 
 State = Literal["stored", "failed", "changed", "gone"]

@@ -18,7 +18,7 @@ from ophclip.cache.journal import Commit, read_commits
 from ophclip.cache.layout import METADATA, VIDEOS, chunk_path, group_metadata, read_root
 from ophclip.cache.packed import PackedCache
 from ophclip.cache.repair_journal import adopt_folders, drop_unsound_lines
-from ophclip.cache.sources import source_state
+from ophclip.cache.source_file import source_state
 from ophclip.cache.todo import Retry
 from ophclip.cache.verify import is_sound_packed, verify_cache
 from ophclip.errors import UsageError

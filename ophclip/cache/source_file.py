@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The video file a row was made from: whether it is still the same."""
+"""The video file that rows were made from: whether it is still there, and still the same."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from ophclip.errors import OphclipError
 
 if TYPE_CHECKING:
     from ophclip.cache.commit import CacheWriter
     from ophclip.cache.inputs import CacheInput
+    from ophclip.cache.journal import Commit
+
+SourceState = Literal["same", "changed", "gone"]
 
 
 @dataclass(frozen=True)
@@ -52,24 +55,41 @@ class SourceFile:
             )
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def source_state(commit: Commit) -> SourceState:
+    """Compare a video file with what was stored of it; it is read only where its date alone has changed."""
+    try:
+        return "same" if is_source(Path(commit.source_path), commit) else "changed"
+    except OSError:
+        return "gone"
 
 
 def is_current(item: CacheInput, writer: CacheWriter) -> bool:
     """Return whether the rows of an input are stored and its file is the one they were made from.
 
-    A file that was only touched is read: its hash decides.
-
     Raises:
         OSError: the file is not there.
     """
     commit = writer.commits.get(item.video_id)
-    if commit is None or not writer.is_stored(item.video_id):
-        return False
-    stat = item.path.stat()
+    return commit is not None and writer.is_stored(item.video_id) and is_source(item.path, commit)
+
+
+def is_source(path: Path, commit: Commit) -> bool:
+    """Return whether a file is what a video was made from; the hash decides where only the date differs.
+
+    Raises:
+        OSError: the file is not there.
+    """
+    stat = path.stat()
     if stat.st_size != commit.source_size:
         return False
-    return stat.st_mtime_ns == commit.source_mtime_ns or file_sha256(item.path) == commit.source_sha256
+    return stat.st_mtime_ns == commit.source_mtime_ns or file_sha256(path) == commit.source_sha256
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb", buffering=0) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

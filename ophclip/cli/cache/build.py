@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
 from ophclip import console
+from ophclip.cli.cache.encoder_option import encoder_maker
 from ophclip.cli.options import (
     all_devices,
     decoder_option,
@@ -20,10 +19,8 @@ from ophclip.cli.options import (
 from ophclip.errors import EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
-    from ophclip.cache import BuildReport, Encoder
+    from ophclip.cache import BuildReport
     from ophclip.video import Decoder
-
-FEATURES_REMEDY = "the size of --stream features is the encoder's own; leave --size out"
 
 
 @click.command()
@@ -108,7 +105,7 @@ def build(
     device = resolve_device(device)
     devices = all_devices(device)
     workers = default_workers(devices) if workers is None else workers
-    make_encoder = _encoder_maker(stream, encoder_name, size)
+    make_encoder = encoder_maker(stream, encoder_name, size)
     encoder = make_encoder("cpu" if workers else device)  # workers make their own
     report = build_cache(
         found,
@@ -142,18 +139,3 @@ def _print(out: Path, report: BuildReport) -> None:
         console.emit(f"{'failed before' if video_id in known else 'failed'}: {video_id}: {reason}")
     if known:
         console.say(f"{len(known)} failed before and are unchanged: --retry failed tries them again")
-
-
-def _encoder_maker(stream: str, name: str, size: int | None) -> Callable[[str], Encoder]:
-    if stream == "frames":
-        from ophclip.cache import FrameRows
-        from ophclip.cache.messages import Given
-        from ophclip.video import Geometry
-
-        side = size or 224
-        return Given(FrameRows(Geometry(side, side, "crop")))
-    if size is not None:
-        raise click.UsageError(FEATURES_REMEDY)
-    from ophclip.models import load_encoder
-
-    return partial(load_encoder, name)

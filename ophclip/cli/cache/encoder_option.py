@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encoder of commands that make rows but do not build: for a plan, or anew for a cache that is there."""
+"""Which encoder makes the rows: the one that was asked for, or the one that a cache was built with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,19 +22,20 @@ recorded_encoder_option: Callable[[Callable[..., Any]], Callable[..., Any]] = cl
 )
 
 
-def load_stream_encoder(stream: str, name: str, size: int | None, device: str) -> Encoder:
-    """Return what makes the rows of `--stream` features or frames: the encoder `name`, or the frames."""
+def encoder_maker(stream: str, name: str, size: int | None) -> Callable[[str], Encoder]:
+    """Return what makes, on a device, the encoder of `--stream` features or frames; it can be pickled."""
     if stream == "frames":
         from ophclip.cache import FrameRows
+        from ophclip.cache.messages import Given
         from ophclip.video import Geometry
 
         side = size or 224
-        return FrameRows(Geometry(side, side, "crop"))
+        return Given(FrameRows(Geometry(side, side, "crop")))
     if size is not None:
         raise click.UsageError("the size of --stream features is the encoder's own; leave --size out")
     from ophclip.models import load_encoder
 
-    return load_encoder(name, device)
+    return partial(load_encoder, name)
 
 
 def load_recorded_encoder(path: Path, name: str | None, device: str) -> Encoder | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ophclip import console
-from ophclip.cli.cache.encoder_option import load_stream_encoder
+from ophclip.cli.cache.encoder_option import encoder_maker
 from ophclip.cli.options import (
     decoder_option,
     device_option,
@@ -77,7 +77,7 @@ def plan(
 
     found = find_inputs(inputs)
     device = resolve_device(device)
-    encoder = load_stream_encoder(stream, encoder_name, size, device)
+    encoder = encoder_maker(stream, encoder_name, size)(device)
     source = open_source(cast("Decoder", decoder), geometry=encoder.geometry, device=device)
     planned = plan_cache(found, out or Path(), encoder=encoder, fps=fps)
     if measure_s:
