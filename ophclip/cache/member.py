@@ -20,6 +20,7 @@ MAX_IN_HAND = 8  # of small files, of which each takes an instant
 SMALL_BYTES = 16 << 20
 STUCK_S = 4 * PULSE_S
 SILENT_S = 60.0  # without a sign of life, though it is not at work on anything
+START_S = 900.0  # until it is ready: it may load a large model from a slow disk
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -114,7 +115,7 @@ class Member:
     @property
     def is_silent(self) -> bool:
         """Whether it gives no sign of life, though it is not at work on anything."""
-        return self.is_ready and not self._at_work and self._silent_s > SILENT_S
+        return not self._at_work and self._silent_s > (SILENT_S if self.is_ready else START_S)
 
     def kill(self) -> None:
         """End the process at once, also if it is stopped or sits in a decoder."""
