@@ -205,7 +205,7 @@ def test_a_folder_without_a_cache_exits_2_and_says_how_to_build_one(command: str
 
 @pytest.mark.parametrize("command", ["info", "ls"])
 def test_a_damaged_journal_exits_4_and_names_the_line(command: str, corpus: Path, tmp_path: Path) -> None:
-    run("build", corpus, "--out", tmp_path / "c.zarr", *FRAMES)
+    run("build", corpus, "--out", tmp_path / "c.zarr", *FRAMES, "--workers", 1)
     (journal,) = (tmp_path / "c.zarr" / "_journal").glob("commits-*.jsonl")
     journal.write_text("garbage\n" + journal.read_text())
     done = run(command, tmp_path / "c.zarr")
