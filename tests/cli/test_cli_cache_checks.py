@@ -41,7 +41,8 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate("abc"):
         write_video(folder / "videos" / f"{name}.mp4", draw(seed), 4)
     (folder / "videos" / "broken.mp4").write_text("no video")
-    assert run("build", folder / "videos", "--out", folder / "c.zarr", *FRAMES, "--workers", 0).returncode == 3
+    options = ("--out", folder / "c.zarr", *FRAMES, "--workers", 0)
+    assert run("build", folder / "videos", *options).returncode == 3
     return folder
 
 
