@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 @click.argument("run", required=False, type=click.Path(path_type=Path))
 @click.option("--dataset", help="Name of the dataset; see --list.")
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the dataset.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="Score stored predictions again (a folder of results, or its predictions.npz): no RUN, no data.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Results folder  [RUN/evaluate-DATASET]")
 @click.option("--prompts", help="A prompts file of your own.")
 @click.option(
@@ -35,22 +41,41 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 def evaluate(
-    run: Path | None, device: str, as_json: bool, list_all: bool, check: bool, **options: Any
+    run: Path | None,
+    source: Path | None,
+    device: str,
+    as_json: bool,
+    list_all: bool,
+    check: bool,
+    **options: Any,
 ) -> int | None:
     """Evaluate RUN (a pretrain output) zero-shot on a dataset."""
     if list_all:
         return show_datasets(as_json)
     if check:
         return show_check(options["dataset"], options["root"], as_json)
-    run = required_run(run, options["dataset"], options["root"])
-    from ophclip.evaluate import evaluate as run_evaluation
+    if source is not None:
+        _refuse_beside_from(run, options)
+        from ophclip.evaluate import rescore
 
-    results = run_evaluation(run, device=resolve_device(device), **options)
+        results = rescore(source, options["out"])
+    else:
+        run = required_run(run, options["dataset"], options["root"])
+        from ophclip.evaluate import evaluate as run_evaluation
+
+        results = run_evaluation(run, device=resolve_device(device), **options)
     if as_json:
         console.emit_json({**results.summary(), "report": str(results.report), **results.numbers})
     else:
         show(results)
     return None
+
+
+def _refuse_beside_from(run: Path | None, options: dict[str, Any]) -> None:
+    given = ["RUN"] if run else []
+    given += [f"--{name}" for name in ("dataset", "root") if options[name] is not None]
+    if given:
+        raise click.UsageError(f"--from scores what is stored: it takes no {given[0]}.")
 
 
 def show(results: Results) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 from numpy.typing import NDArray
 
-from ophclip.evaluate.scores import VideoPrediction
+from ophclip.evaluate.predictions import VideoPrediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,17 +196,17 @@ def _draw_instruments(axes: Axes, prediction: VideoPrediction, present: list[int
 
 
 def _truth(prediction: VideoPrediction) -> NDArray[np.int64]:
-    assert prediction.item.phases is not None
-    return prediction.item.phases[: len(prediction.times_s)]
+    assert prediction.true_phases is not None
+    return prediction.true_phases
 
 
 def _instruments(prediction: VideoPrediction) -> NDArray[np.int64]:
-    assert prediction.item.instruments is not None
-    return prediction.item.instruments[: len(prediction.times_s)]
+    assert prediction.true_instruments is not None
+    return prediction.true_instruments
 
 
 def _label(prediction: VideoPrediction) -> str:
-    video_id = prediction.item.video_id
+    video_id = prediction.video_id
     return video_id if len(video_id) <= MAX_LABEL else f"{video_id[: MAX_LABEL - 1]}…"
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ophclip.evaluate import plots
-from ophclip.evaluate.datasets import Dataset
-from ophclip.evaluate.scores import VideoPrediction
+from ophclip.evaluate.predictions import Predictions, VideoPrediction
 
 STYLESHEET = Path(__file__).with_name("report.css")
 
@@ -46,22 +45,20 @@ RULES = {
 }
 
 
-def render_report(
-    numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]
-) -> tuple[str, dict[str, str]]:
+def render_report(numbers: dict[str, Any], predictions: Predictions) -> tuple[str, dict[str, str]]:
     """Return the report of `numbers` (the content of metrics.json) as HTML, and its figures as SVG."""
-    body = _head(numbers, data)
+    body = _head(numbers)
     figures: dict[str, str] = {}
     for section in (_phase_section, _instrument_section):
-        text, drawn = section(numbers, data, predictions)
+        text, drawn = section(numbers, predictions)
         body += text
         figures |= drawn
-    title = f"ophclip: {data.name}"
+    title = f"ophclip: {numbers['dataset']}"
     html = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{STYLESHEET.read_text(encoding='utf-8')}</style></head>"
-        f"<body>{body}{_foot(numbers, data)}</body></html>\n"
+        f"<body>{body}{_foot(numbers)}</body></html>\n"
     )
     return html, figures
 
@@ -74,37 +71,36 @@ def format_number(value: float | None) -> str:
 Section = tuple[str, dict[str, str]]  # HTML, and its figures by name
 
 
-def _phase_section(numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]) -> Section:
+def _phase_section(numbers: dict[str, Any], predictions: Predictions) -> Section:
     if "phase" not in numbers:
         return "", {}
     phase = numbers["phase"]
     figures = {
-        "phase_ribbons": plots.ribbon_figure(predictions, data.phase_names, data.fps),
+        "phase_ribbons": plots.ribbon_figure(predictions.videos, predictions.phase_names, numbers["fps"]),
         "phase_classes": plots.class_figure(phase["by_class"], "f1", "F1, pooled over all frames"),
-        "phase_confusion": plots.confusion_figure(phase["confusion"], data.phase_names),
+        "phase_confusion": plots.confusion_figure(phase["confusion"], predictions.phase_names),
     }
     captions = [
-        f"{_number_drawn(predictions, plots.MAX_RIBBONS)}: phases over time.",
+        f"{_number_drawn(predictions.videos, plots.MAX_RIBBONS)}: phases over time.",
         "F1 of each phase over all frames (number of frames).",
         "Confusion: where the frames of each phase went.",
     ]
     return _section("Phase recognition", phase, "", figures, captions)
 
 
-def _instrument_section(
-    numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]
-) -> Section:
+def _instrument_section(numbers: dict[str, Any], predictions: Predictions) -> Section:
     if "instrument" not in numbers:
         return "", {}
     found = numbers["instrument"]
     label = "average precision, pooled over all frames"
+    names, fps = predictions.instrument_names, numbers["fps"]
     figures = {
         "instrument_classes": plots.class_figure(found["by_class"], "average_precision", label, "chance"),
-        "instrument_timelines": plots.instrument_figure(predictions, data.instrument_names, data.fps),
+        "instrument_timelines": plots.instrument_figure(predictions.videos, names, fps),
     }
     captions = [
         "Average precision of each instrument (number of frames); the line is chance.",
-        f"{_number_drawn(predictions, plots.MAX_TIMELINES)}: "
+        f"{_number_drawn(predictions.videos, plots.MAX_TIMELINES)}: "
         "instruments in view (orange), their probability (blue).",
     ]
     note = f"An instrument counts as present by the rule: {found['fpr_rule']}."
@@ -124,7 +120,7 @@ def _number_drawn(predictions: Sequence[VideoPrediction], most: int) -> str:
     return f"All {count} videos" if count <= most else f"The first {most} of {count} videos"
 
 
-def _head(numbers: dict[str, Any], data: Dataset) -> str:
+def _head(numbers: dict[str, Any]) -> str:
     cards = []
     if "phase" in numbers:
         phase = numbers["phase"]
@@ -138,7 +134,7 @@ def _head(numbers: dict[str, Any], data: Dataset) -> str:
         )
     notes = "; ".join(["frames are compared with sentences, no labels are learnt", *numbers["notes"]])
     return (
-        f"<h1>Zero-shot evaluation on {escape(data.name)}</h1>"
+        f"<h1>Zero-shot evaluation on {escape(numbers['dataset'])}</h1>"
         f'<p class="lead">{numbers["videos"]} videos, {numbers["frames"]} frames, '
         f"{numbers['fps']:g} a second; {escape(notes)}.</p>"
         f'<ul class="headline">{"".join(cards)}</ul>'
@@ -165,7 +161,7 @@ def _figure(svg: str, caption: str) -> str:
     return f'<figure>{labelled}<figcaption class="note">{escape(caption)}</figcaption></figure>'
 
 
-def _foot(numbers: dict[str, Any], data: Dataset) -> str:
+def _foot(numbers: dict[str, Any]) -> str:
     prompts = numbers["prompts"]
     return (
         f"<footer>Protocol <code>{escape(numbers['protocol'])}</code>; "
@@ -173,6 +169,6 @@ def _foot(numbers: dict[str, Any], data: Dataset) -> str:
         f"prompts <code>{escape(prompts['file'])}</code> version {prompts['version']} "
         f"({escape(prompts['variant'])}), sha256 <code>{prompts['sha256']}</code>; "
         f"data sha256 <code>{numbers['data_sha256']}</code>. "
-        f"Dataset: {escape(data.source)}, {escape(data.licence)}. "
+        f"Dataset: {escape(numbers['source'])}, {escape(numbers['licence'])}. "
         "All numbers stand in metrics.json beside this file, the predictions in predictions.npz.</footer>"
     )

@@ -3,42 +3,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ophclip.evaluate import metrics
-from ophclip.evaluate.datasets.dataset import UNSCORED, Dataset, Item
+from ophclip.evaluate.predictions import Predictions, VideoPrediction
 
 FPR_RULE = "positive-vs-negative prompt softmax > 0.5"
 
 
-@dataclass(frozen=True)
-class VideoPrediction:
-    """What the model said of one video, at the seconds of its labels."""
-
-    item: Item
-    times_s: NDArray[np.float64]  # [T]
-    phase_probabilities: NDArray[np.float32]  # [T, C]
-    instrument_cosines: NDArray[np.float32]  # [T, C]
-    instrument_probabilities: NDArray[np.float32]  # [T, C]
-
-    @property
-    def phases(self) -> NDArray[np.int64]:
-        """The most probable phase of each frame `[T]`."""
-        best: NDArray[np.int64] = self.phase_probabilities.argmax(axis=1)
-        return best
-
-
-def phase_scores(dataset: Dataset, predictions: Sequence[VideoPrediction]) -> dict[str, Any]:
+def phase_scores(predictions: Predictions) -> dict[str, Any]:
     """Score phase recognition per video, then averaged, and pooled over all frames."""
-    num_classes = len(dataset.phase_names)
+    num_classes = len(predictions.phase_names)
     by_video = [
         metrics.confusion_matrix(_phases(prediction), prediction.phases, num_classes)
-        for prediction in predictions
+        for prediction in predictions.videos
     ]
     pooled = np.sum(by_video, axis=0)
     scored = metrics.class_scores(pooled)
@@ -62,10 +43,10 @@ def phase_scores(dataset: Dataset, predictions: Sequence[VideoPrediction]) -> di
         "scored_frames": int(counts.sum()),
         "by_class": {
             name: _class_numbers(scored, c, frames=int(counts[c]), predicted=int(pooled[:, c].sum()))
-            for c, name in enumerate(dataset.phase_names)
+            for c, name in enumerate(predictions.phase_names)
         },
         "by_video": {
-            prediction.item.video_id: value for prediction, value in zip(predictions, accuracies, strict=True)
+            video.video_id: value for video, value in zip(predictions.videos, accuracies, strict=True)
         },
         "confusion": pooled.tolist(),
     }
@@ -83,11 +64,11 @@ def _class_numbers(
     }
 
 
-def instrument_scores(dataset: Dataset, predictions: Sequence[VideoPrediction]) -> dict[str, Any]:
+def instrument_scores(predictions: Predictions) -> dict[str, Any]:
     """Score multi-instrument recognition over all frames together."""
-    truth = np.concatenate([_instruments(prediction) for prediction in predictions])
-    cosines = np.concatenate([prediction.instrument_cosines for prediction in predictions])
-    probabilities = np.concatenate([prediction.instrument_probabilities for prediction in predictions])
+    truth = np.concatenate([_instruments(prediction) for prediction in predictions.videos])
+    cosines = np.concatenate([prediction.instrument_scores for prediction in predictions.videos])
+    probabilities = np.concatenate([prediction.instrument_probabilities for prediction in predictions.videos])
     precisions = metrics.average_precisions(truth, cosines)
     chances = metrics.prevalence(truth)
     fired = (probabilities > 0.5).astype(np.int64)
@@ -113,21 +94,16 @@ def instrument_scores(dataset: Dataset, predictions: Sequence[VideoPrediction]) 
                 "chance": chances[c],
                 "fpr": rates[c],
             }
-            for c, name in enumerate(dataset.instrument_names)
+            for c, name in enumerate(predictions.instrument_names)
         },
     }
 
 
 def _phases(prediction: VideoPrediction) -> NDArray[np.int64]:
-    assert prediction.item.phases is not None
-    return prediction.item.phases[: len(prediction.times_s)]
+    assert prediction.true_phases is not None
+    return prediction.true_phases
 
 
 def _instruments(prediction: VideoPrediction) -> NDArray[np.int64]:
-    assert prediction.item.instruments is not None
-    return prediction.item.instruments[: len(prediction.times_s)]
-
-
-def num_unscored(predictions: Sequence[VideoPrediction]) -> int:
-    """Count frames whose phase is not scored."""
-    return int(sum((_phases(p) == UNSCORED).sum() for p in predictions if p.item.phases is not None))
+    assert prediction.true_instruments is not None
+    return prediction.true_instruments

@@ -8,15 +8,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ophclip.cache import open_cache
 from ophclip.errors import OphclipError, UsageError
-from ophclip.evaluate import Results, evaluate
-from ophclip.evaluate.datasets import Dataset, load_dataset
-from ophclip.evaluate.protocol import _data_hash, _rounded
-from ophclip.evaluate.scores import VideoPrediction, instrument_scores, phase_scores
+from ophclip.evaluate import Results, evaluate, rescore
+from ophclip.evaluate.datasets import load_dataset
+from ophclip.evaluate.protocol import _data_hash
 from ophclip.models import ModelConfig, build_model, save_model
 
 
@@ -29,27 +27,6 @@ def results(untrained_run: Path, simulated_corpus: Path, tmp_path_factory: pytes
 @pytest.fixture
 def own_corpus(simulated_corpus: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(simulated_corpus, tmp_path / "corpus"))
-
-
-def recomputed(data: Dataset, stored: Path) -> dict[str, dict[str, object]]:
-    """Compute the numbers from predictions.npz and the labels of the dataset alone."""
-    with np.load(stored, allow_pickle=False) as arrays:
-        predictions = [
-            VideoPrediction(
-                item,
-                *(
-                    arrays[f"{item.video_id}/{name}"]
-                    for name in (
-                        "times_s",
-                        "phase_probabilities",
-                        "instrument_cosines",
-                        "instrument_probabilities",
-                    )
-                ),
-            )
-            for item in data.items
-        ]
-    return {"phase": phase_scores(data, predictions), "instrument": instrument_scores(data, predictions)}
 
 
 def test_every_file_is_written_and_no_temporary_one_is_left(results: Results) -> None:
@@ -89,9 +66,20 @@ def test_the_summary_takes_its_numbers_from_the_result(results: Results) -> None
     }
 
 
-def test_predictions_allow_recomputing_every_number(results: Results, simulated_corpus: Path) -> None:
-    again = recomputed(load_dataset("simulated", simulated_corpus), results.out / "predictions.npz")
-    assert _rounded(again) == {task: results.numbers[task] for task in again}
+def test_stored_predictions_give_every_file_again_without_model_or_data(
+    results: Results, tmp_path: Path
+) -> None:
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    shutil.copy(results.out / "predictions.npz", stored)
+    assert rescore(stored).numbers == results.numbers
+    assert rescore(stored / "predictions.npz", tmp_path / "elsewhere").out == tmp_path / "elsewhere"
+    written = [path.relative_to(stored) for path in stored.rglob("*") if path.is_file()]
+    assert len(written) == 8
+    for name in written:
+        assert (stored / name).read_bytes() == (results.out / name).read_bytes(), name
+        if name.name != "predictions.npz":
+            assert (tmp_path / "elsewhere" / name).read_bytes() == (results.out / name).read_bytes(), name
 
 
 def test_a_second_evaluation_gives_the_same_bytes_and_decodes_nothing(

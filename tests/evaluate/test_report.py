@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_predictions import INSTRUMENTS, PHASES, dataset_of, predicted
+from made_predictions import INSTRUMENTS, PHASES, made, predicted
 
 from ophclip.evaluate import plots
+from ophclip.evaluate.predictions import VideoPrediction
 from ophclip.evaluate.report import RULES, format_number, render_report
-from ophclip.evaluate.scores import VideoPrediction, instrument_scores, phase_scores
+from ophclip.evaluate.results import numbers_of
 
 EVIL = "<script>alert(1)</script>&\"'"
 
@@ -49,24 +50,6 @@ class Page(HTMLParser):
             pass
 
 
-def numbers_of(predictions: list[VideoPrediction], notes: list[str]) -> dict[str, Any]:
-    data = dataset_of(predictions)
-    return {
-        "protocol": "zero-shot/frame/1",
-        "dataset": data.name,
-        "data_sha256": "d" * 64,
-        "weights": "w" * 16,
-        "prompts": {"file": "own.toml", "version": 3, "sha256": "p" * 64, "variant": "all"},
-        "videos": len(predictions),
-        "frames": sum(len(prediction.times_s) for prediction in predictions),
-        "frames_without_scored_phase": 0,
-        "fps": 1.0,
-        "notes": notes,
-        "phase": phase_scores(data, predictions),
-        "instrument": instrument_scores(data, predictions),
-    }
-
-
 def drawn(video_id: str, seed: int = 0) -> VideoPrediction:
     rng = np.random.default_rng(seed)
     truth, said = rng.integers(0, 3, (2, 12)).tolist()
@@ -78,8 +61,9 @@ def rendered(
     predictions: list[VideoPrediction], notes: list[str] | None = None
 ) -> tuple[str, dict[str, Any], dict[str, str]]:
     """Return the page, the numbers in it, and its figures."""
-    numbers = numbers_of(predictions, notes or [])
-    html, figures = render_report(numbers, dataset_of(predictions, notes=notes or []), predictions)
+    stored = made(predictions, notes=notes or [])
+    numbers = numbers_of(stored)
+    html, figures = render_report(numbers, stored)
     return html, numbers, figures
 
 
@@ -168,10 +152,10 @@ def test_of_many_videos_the_first_are_drawn_and_the_caption_says_so() -> None:
 
 
 def test_a_dataset_without_instruments_has_a_report_of_phases_alone() -> None:
-    predictions = [drawn("a")]
-    numbers = numbers_of(predictions, [])
+    predictions = made([drawn("a")])
+    numbers = numbers_of(predictions)
     del numbers["instrument"]
-    html, figures = render_report(numbers, dataset_of(predictions), predictions)
+    html, figures = render_report(numbers, predictions)
     assert set(figures) == {"phase_ribbons", "phase_classes", "phase_confusion"}
     assert "Phase recognition" in html
     assert "nstrument" not in Page(html).text

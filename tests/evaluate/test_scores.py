@@ -7,19 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_predictions import INSTRUMENTS, PHASES, dataset_of, predicted
+from made_predictions import INSTRUMENTS, PHASES, made, predicted
 from sklearn import metrics as sk
 
+from ophclip.evaluate.predictions import VideoPrediction
 from ophclip.evaluate.report import RULES
-from ophclip.evaluate.scores import VideoPrediction, instrument_scores, num_unscored, phase_scores
+from ophclip.evaluate.scores import instrument_scores, phase_scores
 
 
 def phases_of(*predictions: VideoPrediction) -> dict[str, Any]:
-    return phase_scores(dataset_of(predictions), predictions)
+    return phase_scores(made(predictions))
 
 
 def instruments_of(*predictions: VideoPrediction) -> dict[str, Any]:
-    return instrument_scores(dataset_of(predictions), predictions)
+    return instrument_scores(made(predictions))
 
 
 def test_per_video_and_pooled_scores_differ_as_worked_out_by_hand() -> None:
@@ -42,12 +43,12 @@ def test_a_macro_mean_over_all_phases_counts_absent_ones_as_zero() -> None:
 def test_pooled_scores_equal_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     drawn = [predicted(f"v{n}", *rng.integers(0, 3, (2, 40)).tolist()) for n in range(3)]
-    truth = np.concatenate([prediction.item.phases for prediction in drawn])
+    truth = np.concatenate([prediction.true_phases for prediction in drawn])
     said = np.concatenate([prediction.phases for prediction in drawn])
     found = phases_of(*drawn)
     for name, oracle in (("f1", sk.f1_score), ("precision", sk.precision_score), ("recall", sk.recall_score)):
         assert found[f"{name}.pooled.present"] == pytest.approx(oracle(truth, said, average="macro"))
-        one_by_one = [oracle(p.item.phases, p.phases, average="macro", zero_division=0) for p in drawn]
+        one_by_one = [oracle(p.true_phases, p.phases, average="macro", zero_division=0) for p in drawn]
         assert found[f"{name}.per_video_mean.present"] == pytest.approx(np.mean(one_by_one))
 
 
@@ -56,7 +57,7 @@ def test_background_frames_are_not_scored_but_counted() -> None:
     found = phases_of(video)
     assert found["accuracy.pooled"] == 0.5
     assert found["scored_frames"] == 2
-    assert num_unscored([video]) == 2
+    assert made([video]).num_unscored == 2
 
 
 def test_a_video_without_a_scored_frame_does_not_count_in_the_mean() -> None:
