@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pieces of the report: cards, tables, figures with their captions, and what is folded away."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+from ophclip.evaluate.plots import number_html, readable
+from ophclip.evaluate.plots_runs import short
+from ophclip.evaluate.report_rules import HEADLINES, RULES
+
+SECTIONS = {"phase": "Phases", "instrument": "Instruments"}
+
+
+def interval_of(scores: dict[str, Any], name: str) -> tuple[float, float] | None:
+    """Return the 95 % interval of a number, None where there is none."""
+    found = scores.get("intervals", {}).get(name)
+    return (float(found[0]), float(found[1])) if found else None
+
+
+def cards(numbers: dict[str, Any]) -> str:
+    """Return the numbers that come first, each with its interval, what chance gives, and its rule."""
+    parts = [
+        _card(numbers[section], section, name, label, chance)
+        for section, name, label, chance, _ in HEADLINES
+        if name in numbers.get(section, {})
+    ]
+    return f'<ul class="headline">{"".join(parts)}</ul>'
+
+
+def metric_table(numbers: dict[str, Any]) -> str:
+    """Return every number with its interval and its averaging rule; none of metrics.json is left out."""
+    rows = [
+        f"<tr><td><code>{escape(name)}</code></td>"
+        f'<td class="number">{number_html(scores[name], (section, name))}</td>'
+        f'<td class="number">{_interval_html(scores, section, name)}</td>'
+        f"<td>{escape(RULES.get(name, ''))}</td></tr>"
+        for section in SECTIONS
+        if (scores := numbers.get(section))
+        for name in _names(scores)
+    ]
+    head = "<tr><th>metric</th><th>value</th><th>95 % interval</th><th>how it is averaged</th></tr>"
+    return f'<div class="scroll"><table class="metrics">{head}{"".join(rows)}</table></div>'
+
+
+def class_table(section: str, scores: dict[str, dict[str, Any]]) -> str:
+    """Return all numbers of all classes."""
+    columns = list(next(iter(scores.values()), {}))
+    head = "".join(f"<th>{escape(readable(column))}</th>" for column in columns)
+    rows = [
+        f"<tr><td>{index}</td><td>{escape(readable(name))}</td>"
+        + "".join(_cell(own[column], (section, "by_class", name, column)) for column in columns)
+        + "</tr>"
+        for index, (name, own) in enumerate(scores.items(), start=1)
+    ]
+    table = f"<table><tr><th></th><th>class</th>{head}</tr>{''.join(rows)}</table>"
+    return folded(f"All numbers of the {len(scores)} classes", f'<div class="scroll">{table}</div>')
+
+
+def figure(body: str, caption: str) -> str:
+    """Return a figure with its caption below."""
+    return f'<figure>{body}<figcaption class="soft">{escape(caption)}</figcaption></figure>'
+
+
+def folded(summary: str, body: str) -> str:
+    """Return what a reader opens if they want it."""
+    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
+
+
+def bullet_list(sentences: Iterable[str]) -> str:
+    """Return sentences (HTML) as a list."""
+    return f"<ul>{''.join(f'<li>{sentence}</li>' for sentence in sentences)}</ul>"
+
+
+def interval_svg(
+    value: float | None, interval: tuple[float, float] | None, chance: float | None, spoken: str
+) -> str:
+    """Return a value from 0 to 1 as a bar, its interval as a line and chance as a tick."""
+    if value is None:
+        return ""
+    bar = f'<rect class="bar" y="5" width="{100 * value:.2f}%" height="6"/>'
+    whisker = ""
+    if interval:
+        low, high = (100 * bound for bound in interval)
+        whisker = f'<line class="whisker" x1="{low:.2f}%" x2="{high:.2f}%" y1="8" y2="8"/>'
+        whisker += "".join(
+            f'<line class="whisker" x1="{at:.2f}%" x2="{at:.2f}%" y1="4" y2="12"/>' for at in (low, high)
+        )
+    tick = (
+        ""
+        if chance is None
+        else f'<line class="chance" x1="{short(100 * chance)}%" x2="{short(100 * chance)}%" y1="0" y2="16"/>'
+    )
+    return (
+        f'<svg class="strip" height="16" role="img" aria-label="{escape(spoken)}">'
+        f'<rect class="track" y="5" width="100%" height="6"/>{bar}{whisker}{tick}</svg>'
+    )
+
+
+def _card(scores: dict[str, Any], section: str, name: str, label: str, chance_name: str) -> str:
+    value, interval = scores[name], interval_of(scores, name)
+    chance = scores.get(chance_name) if chance_name else None
+    facts = []
+    if interval:
+        facts.append(f"95 % interval {_interval_html(scores, section, name)}")
+    if chance is not None:
+        facts.append(f"chance {number_html(chance, (section, chance_name))}")
+    spoken = f"{label} on a scale from 0 to 1"
+    return (
+        f"<li><h3>{escape(label)}</h3><b>{number_html(value, (section, name))}</b>"
+        f"{interval_svg(value, interval, chance, spoken)}"
+        f'<p class="facts">{"; ".join(facts)}</p><p class="soft">{escape(RULES.get(name, ""))}</p></li>'
+    )
+
+
+def _interval_html(scores: dict[str, Any], section: str, name: str) -> str:
+    interval = interval_of(scores, name)
+    if interval is None:
+        return ""
+    low, high = (
+        number_html(bound, (section, "intervals", name, str(index))) for index, bound in enumerate(interval)
+    )
+    return f"{low} to {high}"
+
+
+def _names(scores: dict[str, Any]) -> Sequence[str]:
+    single = [name for name, value in scores.items() if value is None or isinstance(value, float)]
+    return [*(name for name in RULES if name in single), *(name for name in single if name not in RULES)]
+
+
+def _cell(value: Any, key: tuple[str, ...]) -> str:
+    if isinstance(value, int):
+        return f'<td class="number">{number_html(value, key, 0)}</td>'
+    return f'<td class="number">{number_html(value, key)}</td>'
