@@ -47,7 +47,7 @@ class Matrix:
         return picture(self.inner, self.width, self.height)
 
     def html(self) -> str:
-        """Return the matrix for a page that has the styles; it shrinks to a width that is legible, no more."""
+        """Return the matrix for a page that has the styles; it shrinks as far as it stays legible."""
         return (
             f'<div class="scroll"><svg role="img" aria-label="confusion matrix" '
             f'viewBox="0 0 {self.width} {self.height}" width="{self.width}" '

@@ -34,7 +34,7 @@ def phase_chart(predictions: Predictions, accuracies: dict[str, float | None]) -
         Row(
             name=video.video_id,
             marks=_ribbon_marks(video, names, fps, longest),
-            texts=(*_numbers(_truth(video), TRUTH, longest), *_numbers(video.phases, PREDICTION, longest)),
+            texts=(*_numbers(_truth(video), TRUTH, longest), *_numbers(_scored(video), PREDICTION, longest)),
             value=accuracies.get(video.video_id),
             key=("phase", "by_video", video.video_id),
             spoken=_spoken(video, accuracies.get(video.video_id)),
@@ -45,10 +45,11 @@ def phase_chart(predictions: Predictions, accuracies: dict[str, float | None]) -
 
 
 def class_chart(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Chart:
-    """Return one row a true class: what its clips (or pictures) were taken for, most frequent first."""
+    """Return one row a true class, the least often right first: what it was taken for, the right first."""
     table = np.array(confusion, dtype=np.int64).reshape(len(names), len(names))
     rows = []
-    for label in np.flatnonzero(table.sum(axis=1)).tolist():
+    totals = table.sum(axis=1)
+    for label in sorted(np.flatnonzero(totals).tolist(), key=lambda c: table[c, c] / totals[c]):
         counts = table[label]
         # The right answers first, so that their share is read from the left edge.
         order = sorted(np.flatnonzero(counts).tolist(), key=lambda c: (c != label, -counts[c]))
@@ -161,6 +162,11 @@ def _class_row(label: int, said: Labels, names: Sequence[str]) -> Row:
         texts=tuple(_numbers(said, TRUTH, len(said))),
         spoken=f"{readable(names[label])}: {right} of {len(said)} right",
     )
+
+
+def _scored(video: VideoPrediction) -> Labels:
+    """Return what the model said where it is scored."""
+    return np.where(_truth(video) == UNSCORED, UNSCORED, video.phases)
 
 
 def _spoken(video: VideoPrediction, accuracy: float | None) -> str:

@@ -57,7 +57,9 @@ def page(title: str, body: str, labels: list[int]) -> str:
 
 def _head(numbers: dict[str, Any]) -> str:
     kind = str(numbers["protocol"]).partition("/")[0]
-    scored = f"{numbers['videos']:,} videos, {_amount(numbers)}"
+    scored = _amount(numbers)
+    if numbers["videos"] != numbers["frames"]:
+        scored = f"{numbers['videos']:,} videos, {scored}"
     return (
         f"<h1>{escape(kind.capitalize())} evaluation on {escape(numbers['dataset'])}</h1>"
         f'<p class="lead">{escape(scored)}. {escape(LEARNT.get(kind, ""))}</p>'

@@ -11,7 +11,7 @@ from ophclip.evaluate.plots_classes import bar_chart
 from ophclip.evaluate.plots_instruments import mistakes, timeline_chart
 from ophclip.evaluate.plots_phases import worst_first
 from ophclip.evaluate.predictions import Predictions, VideoPrediction
-from ophclip.evaluate.report_parts import bullet_list, class_table, figure, folded
+from ophclip.evaluate.report_parts import bullet_list, class_table, figure, folded, things_of
 
 EXAMPLES = 2  # of the worst videos, and of the best, that are shown before the rest is unfolded
 MOST_BYTES = 1 << 20  # of the folded timelines: beyond it, videos are left to predictions.npz
@@ -29,7 +29,8 @@ def instrument_section(numbers: dict[str, Any], predictions: Predictions) -> Sec
     if "instrument" not in numbers:
         return "", {}
     found = numbers["instrument"]
-    title = "average precision, all frames together"
+    things = things_of(numbers)
+    title = f"average precision, all {things} together"
     bars = bar_chart("instrument", found["by_class"], "average_precision", title, chance="chance")
     timelines, pictures = _timelines(predictions)
     body = (
@@ -37,7 +38,7 @@ def instrument_section(numbers: dict[str, Any], predictions: Predictions) -> Sec
         "<h3>Each instrument</h3>"
         + figure(
             plots.chart_html(bars),
-            "Average precision, the best first, with the number of frames in view; the tick is chance.",
+            f"Average precision, the best first, with the number of {things} that show it; the tick is chance.",
         )
         + class_table("instrument", found["by_class"])
         + f"<h3>{'Picture by picture' if numbers['unit'] == 'picture' else 'Over time'}</h3>{timelines}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from ophclip.evaluate.plots import number_html, readable
+from ophclip.evaluate.plots import Chart, chart_html, number_html, readable
 from ophclip.evaluate.plots_runs import short
 from ophclip.evaluate.report_rules import HEADLINES, RULES
 
@@ -67,6 +67,19 @@ def figure(body: str, caption: str) -> str:
 def folded(summary: str, body: str) -> str:
     """Return what a reader opens if they want it."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
+
+
+def things_of(numbers: dict[str, Any]) -> str:
+    """Return what a row of the predictions is: frames, clips or pictures."""
+    return "frames" if numbers["unit"] == "second" else f"{numbers['unit']}s"
+
+
+def first_and_all(chart: Chart, first: int, caption: str, all_of_them: str) -> str:
+    """Return a chart, of which the rows beyond the first so many are folded away."""
+    if len(chart.rows) <= first:
+        return figure(chart_html(chart), caption)
+    shown = f"{caption} Here the first {first}."
+    return figure(chart_html(chart, chart.rows[:first]), shown) + folded(all_of_them, chart_html(chart))
 
 
 def bullet_list(sentences: Iterable[str]) -> str:

@@ -12,10 +12,11 @@ from ophclip.evaluate.plots_classes import bar_chart
 from ophclip.evaluate.plots_confusion import confusion_figure, largest_mistakes
 from ophclip.evaluate.plots_phases import class_chart, phase_chart
 from ophclip.evaluate.predictions import Predictions
-from ophclip.evaluate.report_parts import bullet_list, class_table, figure, folded
+from ophclip.evaluate.report_parts import bullet_list, class_table, figure, first_and_all, folded, things_of
 
 EXAMPLES = 4  # of the worst videos, and of the best, that are shown before the rest is unfolded
 OPEN_LEGEND = 14  # classes; a longer legend is folded
+OPEN_CLASSES = 24  # of those taken for others
 OPEN_BARS = 10  # of the best classes, and of the worst, where there are many
 MISTAKES = 10
 ENOUGH = 10  # frames of a class: of fewer, no share is told in words
@@ -29,20 +30,19 @@ def phase_section(numbers: dict[str, Any], predictions: Predictions) -> Section:
     if "phase" not in numbers:
         return "", {}
     phase, names = numbers["phase"], predictions.phase_names
-    unit = numbers["unit"]
-    timed = unit == "second"
+    things, timed = things_of(numbers), numbers["unit"] == "second"
     chart = phase_chart(predictions, phase["by_video"]) if timed else class_chart(phase["confusion"], names)
-    bars = bar_chart("phase", phase["by_class"], "f1", "F1, all frames together", numbered=True)
+    bars = bar_chart("phase", phase["by_class"], "f1", f"F1, all {things} together", numbered=True)
     matrix = confusion_figure(phase["confusion"], names)
-    body = "<h2>Phases</h2>" + bullet_list(_words(phase, names, unit))
+    body = "<h2>Phases</h2>" + bullet_list(_words(numbers))
     if timed:
         body += f"<h3>Over time</h3>{_ribbons(chart)}{_legend(chart)}"
     else:
-        body += f"<h3>What each class was taken for</h3>{_taken(chart, unit)}{_legend(chart)}"
-    body += "<h3>Where frames went</h3>" if timed else f"<h3>Where {unit}s went</h3>"
+        body += f"<h3>What each class was taken for</h3>{_taken(chart, things)}{_legend(chart)}"
+    body += f"<h3>Where the {things} went</h3>"
     body += figure(matrix.html(), "Each row is a true class; a cell is the percent of it.")
-    body += _mistakes(phase, names)
-    body += f"<h3>Each phase</h3>{_bars(bars)}{class_table('phase', phase['by_class'])}"
+    body += _mistakes(phase, names, things)
+    body += f"<h3>Each phase</h3>{_bars(bars, things)}{class_table('phase', phase['by_class'])}"
     return body, {
         "phase_ribbons" if timed else "phase_taken_for": plots.chart_svg(chart),
         "phase_classes": plots.chart_svg(bars),
@@ -50,20 +50,17 @@ def phase_section(numbers: dict[str, Any], predictions: Predictions) -> Section:
     }
 
 
-def _words(phase: dict[str, Any], names: Sequence[str], unit: str) -> list[str]:
+def _words(numbers: dict[str, Any]) -> list[str]:
     """Say the main findings as a surgeon would; each number is one of metrics.json."""
-    things = "seconds" if unit == "second" else f"{unit}s"
+    phase, things = numbers["phase"], things_of(numbers)
     if phase["accuracy.per_video_mean"] is None:
-        return [f"No {unit} is scored: all lie outside every class."]
+        return [f"None of the {things} is scored: all lie outside every class."]
     right, guess, most = (
         plots.number_html(phase[name], ("phase", name), 0, scale=100)
         for name in ("accuracy.per_video_mean", "accuracy.chance_uniform", "accuracy.chance_majority")
     )
-    whole = (
-        f"Of every 100 scored {things}"
-        if unit == "clip"
-        else f"In the average video, of every 100 scored {things}"
-    )
+    scored = f"every 100 scored {things}"
+    whole = f"Of {scored}" if numbers["frames"] == numbers["videos"] else f"In the average video, of {scored}"
     words = [
         f"{whole}, {right} are named rightly. Blind guessing would reach {guess}, "
         f"always naming the most frequent class {most}."
@@ -115,22 +112,23 @@ def _within(rows: Sequence[plots.Row], most_bytes: int) -> list[plots.Row]:
     return kept
 
 
-def _taken(chart: plots.Chart, unit: str) -> str:
+def _taken(chart: plots.Chart, things: str) -> str:
     caption = (
-        f"All {unit}s of a class, beginning with those named rightly; the other fills are what the rest was "
-        f"taken for. Behind each name stands the number of its {unit}s."
+        f"All {things} of a class, beginning with those named rightly; the other fills are what the rest was "
+        f"taken for. The class found least comes first; behind each name its number of {things}."
     )
-    return figure(plots.chart_html(chart), caption)
+    return first_and_all(chart, OPEN_CLASSES, caption, f"All {len(chart.rows)} classes")
 
 
 def _legend(chart: plots.Chart) -> str:
     legend = plots.legend_html(chart.labels, chart.names)
     if len(chart.labels) <= OPEN_LEGEND:
         return legend
-    return folded(f"Legend: fills and numbers of the {len(chart.labels)} classes that occur", legend)
+    summary = f"Legend: fills and numbers of the {len(chart.labels)} classes that occur"
+    return f'{folded(summary, legend)}<div class="paper">{legend}</div>'  # paper cannot be unfolded
 
 
-def _mistakes(phase: dict[str, Any], names: Sequence[str]) -> str:
+def _mistakes(phase: dict[str, Any], names: Sequence[str], things: str) -> str:
     rows = []
     for mistake in largest_mistakes(phase["confusion"], MISTAKES):
         true, said = (
@@ -144,12 +142,12 @@ def _mistakes(phase: dict[str, Any], names: Sequence[str]) -> str:
         )
     if not rows:
         return ""
-    head = "<tr><th>true</th><th>taken for</th><th>frames</th><th>of the class</th></tr>"
+    head = f"<tr><th>true</th><th>taken for</th><th>{things}</th><th>of the class</th></tr>"
     return f'<h4>The largest confusions</h4><div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
 
-def _bars(chart: plots.Chart) -> str:
-    caption = "F1 of each class, the best first; behind each name its number of frames."
+def _bars(chart: plots.Chart, things: str) -> str:
+    caption = f"F1 of each class, the best first; behind each name its number of {things}."
     if len(chart.rows) <= 3 * OPEN_BARS:
         return figure(plots.chart_html(chart), caption)
     defined = [row for row in chart.rows if row.value is not None]
