@@ -80,7 +80,8 @@ def _refuse_beside_from(run: Path | None, options: dict[str, Any]) -> None:
 
 def show(results: Results) -> None:
     """Print the scores with their averaging rules, and where the report lies."""
-    from ophclip.evaluate.report import RULES, format_number
+    from ophclip.evaluate.report import format_number
+    from ophclip.evaluate.report_rules import RULES
 
     rows = [
         [f"{task} {name}", format_number(scores[name]), rule]

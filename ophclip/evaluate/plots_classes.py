@@ -60,5 +60,9 @@ def _bar(name: str, scores: dict[str, Any], metric: str, chance: str) -> str:
         if guessed is not None
         else ""
     )
+    interval = scores.get("ci95", {}).get(metric)
+    if interval:
+        low, high = (BOX * bound for bound in interval)
+        tick += f'<rect class="mark" x="{short(low)}" y="6.3" width="{short(high - low)}" height="1.4"/>'
     title = f"<title>{escape(readable(name))}: {escape(told)}</title>"
     return f'<g><rect class="track" y="2" width="{BOX}" height="{HEIGHT - 4}"/>{bar}{tick}{title}</g>'

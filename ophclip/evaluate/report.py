@@ -18,7 +18,6 @@ from ophclip.evaluate.predictions import Predictions
 from ophclip.evaluate.report_instruments import instrument_section
 from ophclip.evaluate.report_parts import bullet_list, cards, metric_table
 from ophclip.evaluate.report_phases import phase_section
-from ophclip.evaluate.report_rules import RULES as RULES
 
 STYLESHEET = Path(__file__).with_name("report.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"

@@ -11,6 +11,7 @@ from ophclip.evaluate.plots_classes import bar_chart
 from ophclip.evaluate.plots_instruments import mistakes, timeline_chart
 from ophclip.evaluate.plots_phases import worst_first
 from ophclip.evaluate.predictions import Predictions, VideoPrediction
+from ophclip.evaluate.report_headlines import headlines_of
 from ophclip.evaluate.report_parts import bullet_list, class_table, figure, folded, things_of
 
 EXAMPLES = 2  # of the worst videos, and of the best, that are shown before the rest is unfolded
@@ -34,7 +35,7 @@ def instrument_section(numbers: dict[str, Any], predictions: Predictions) -> Sec
     bars = bar_chart("instrument", found["by_class"], "average_precision", title, chance="chance")
     timelines, pictures = _timelines(predictions)
     body = (
-        f"<h2>Instruments</h2>{bullet_list(_words(found))}"
+        f"<h2>Instruments</h2>{bullet_list(_words(numbers))}"
         "<h3>Each instrument</h3>"
         + figure(
             plots.chart_html(bars),
@@ -46,11 +47,11 @@ def instrument_section(numbers: dict[str, Any], predictions: Predictions) -> Sec
     return body, {"instrument_classes": plots.chart_svg(bars), **pictures}
 
 
-def _words(found: dict[str, Any]) -> list[str]:
-    words = []
-    rate = found["fpr.micro.prompt_softmax"]
-    if rate is not None:
-        shown = plots.number_html(rate, ("instrument", "fpr.micro.prompt_softmax"), 0, scale=100)
+def _words(numbers: dict[str, Any]) -> list[str]:
+    found, words = numbers["instrument"], []
+    name = next(headline.name for headline in headlines_of(numbers) if headline.name.startswith("fpr."))
+    if found[name] is not None:
+        shown = plots.number_html(found[name], ("instrument", name), 0, scale=100)
         words.append(
             f"Of every 100 times that an instrument is not in view, the model reports it {shown} times."
         )

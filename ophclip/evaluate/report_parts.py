@@ -9,24 +9,21 @@ from typing import Any
 
 from ophclip.evaluate.plots import Chart, chart_html, number_html, readable
 from ophclip.evaluate.plots_runs import short
-from ophclip.evaluate.report_rules import HEADLINES, RULES
+from ophclip.evaluate.report_headlines import Headline, headlines_of
+from ophclip.evaluate.report_rules import RULES
 
 SECTIONS = {"phase": "Phases", "instrument": "Instruments"}
 
 
 def interval_of(scores: dict[str, Any], name: str) -> tuple[float, float] | None:
     """Return the 95 % interval of a number, None where there is none."""
-    found = scores.get("intervals", {}).get(name)
+    found = scores.get("ci95", {}).get(name)
     return (float(found[0]), float(found[1])) if found else None
 
 
 def cards(numbers: dict[str, Any]) -> str:
     """Return the numbers that come first, each with its interval, what chance gives, and its rule."""
-    parts = [
-        _card(numbers[section], section, name, label, chance)
-        for section, name, label, chance, _ in HEADLINES
-        if name in numbers.get(section, {})
-    ]
+    parts = [_card(numbers[headline.section], headline) for headline in headlines_of(numbers)]
     return f'<ul class="headline">{"".join(parts)}</ul>'
 
 
@@ -35,7 +32,7 @@ def metric_table(numbers: dict[str, Any]) -> str:
     rows = [
         f"<tr><td><code>{escape(name)}</code></td>"
         f'<td class="number">{number_html(scores[name], (section, name))}</td>'
-        f'<td class="number">{_interval_html(scores, section, name)}</td>'
+        f'<td class="number">{interval_html(scores, (section, name))}</td>'
         f"<td>{escape(RULES.get(name, ''))}</td></tr>"
         for section in SECTIONS
         if (scores := numbers.get(section))
@@ -46,17 +43,18 @@ def metric_table(numbers: dict[str, Any]) -> str:
 
 
 def class_table(section: str, scores: dict[str, dict[str, Any]]) -> str:
-    """Return all numbers of all classes."""
-    columns = list(next(iter(scores.values()), {}))
+    """Return all numbers of all classes, with their intervals."""
+    columns = [column for column in next(iter(scores.values()), {}) if column != "ci95"]
     head = "".join(f"<th>{escape(readable(column))}</th>" for column in columns)
     rows = [
         f"<tr><td>{index}</td><td>{escape(readable(name))}</td>"
-        + "".join(_cell(own[column], (section, "by_class", name, column)) for column in columns)
+        + "".join(_cell(own, (section, "by_class", name), column) for column in columns)
         + "</tr>"
         for index, (name, own) in enumerate(scores.items(), start=1)
     ]
     table = f"<table><tr><th></th><th>class</th>{head}</tr>{''.join(rows)}</table>"
-    return folded(f"All numbers of the {len(scores)} classes", f'<div class="scroll">{table}</div>')
+    summary = f"All numbers of the {len(scores)} classes, with 95 % intervals"
+    return folded(summary, f'<div class="scroll">{table}</div>')
 
 
 def figure(body: str, caption: str) -> str:
@@ -112,29 +110,31 @@ def interval_svg(
     )
 
 
-def _card(scores: dict[str, Any], section: str, name: str, label: str, chance_name: str) -> str:
+def _card(scores: dict[str, Any], headline: Headline) -> str:
+    section, name, label = headline.section, headline.name, headline.label
     value, interval = scores[name], interval_of(scores, name)
-    chance = scores.get(chance_name) if chance_name else None
+    chance = scores.get(headline.chance) if headline.chance else None
     facts = []
     if interval:
-        facts.append(f"95 % interval {_interval_html(scores, section, name)}")
+        facts.append(f"95 % interval {interval_html(scores, headline.key)}")
     if chance is not None:
-        facts.append(f"chance {number_html(chance, (section, chance_name))}")
-    spoken = f"{label} on a scale from 0 to 1"
+        facts.append(f"chance {number_html(chance, (section, headline.chance))}")
+    better = "" if headline.more_is_better else " Less is better."
     return (
-        f"<li><h3>{escape(label)}</h3><b>{number_html(value, (section, name))}</b>"
-        f"{interval_svg(value, interval, chance, spoken)}"
-        f'<p class="facts">{"; ".join(facts)}</p><p class="soft">{escape(RULES.get(name, ""))}</p></li>'
+        f"<li><h3>{escape(label)}</h3><b>{number_html(value, headline.key)}</b>"
+        f"{interval_svg(value, interval, chance, f'{label} on a scale from 0 to 1')}"
+        f'<p class="facts">{"; ".join(facts)}</p>'
+        f'<p class="soft">{escape(RULES.get(name, ""))}.{better}</p></li>'
     )
 
 
-def _interval_html(scores: dict[str, Any], section: str, name: str) -> str:
-    interval = interval_of(scores, name)
+def interval_html(scores: dict[str, Any], key: tuple[str, ...]) -> str:
+    """Return the interval of the number at `key`, whose last part is its name in `scores`; empty without."""
+    interval = interval_of(scores, key[-1])
     if interval is None:
         return ""
-    low, high = (
-        number_html(bound, (section, "intervals", name, str(index))) for index, bound in enumerate(interval)
-    )
+    place = (*key[:-1], "ci95", key[-1])
+    low, high = (number_html(bound, (*place, str(end))) for end, bound in enumerate(interval))
     return f"{low} to {high}"
 
 
@@ -143,7 +143,9 @@ def _names(scores: dict[str, Any]) -> Sequence[str]:
     return [*(name for name in RULES if name in single), *(name for name in single if name not in RULES)]
 
 
-def _cell(value: Any, key: tuple[str, ...]) -> str:
-    if isinstance(value, int):
-        return f'<td class="number">{number_html(value, key, 0)}</td>'
-    return f'<td class="number">{number_html(value, key)}</td>'
+def _cell(scores: dict[str, Any], place: tuple[str, ...], name: str) -> str:
+    value, key = scores[name], (*place, name)
+    number = number_html(value, key, 0 if isinstance(value, int) else 3)
+    interval = interval_html(scores, key)
+    beside = f' <span class="soft">({interval})</span>' if interval else ""
+    return f'<td class="number">{number}{beside}</td>'

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ophclip.evaluate.instrument_scores import instrument_scores
+from ophclip.evaluate.phase_scores import phase_scores
 from ophclip.evaluate.predictions import NAME, Predictions, load_predictions, save_predictions
-from ophclip.evaluate.scores import instrument_scores, phase_scores
 from ophclip.files import replace_file
 
 ROUNDED = 6  # decimals of a published number: more would differ between machines

@@ -14,7 +14,8 @@ from made_predictions import INSTRUMENTS, PHASES, made, predicted
 
 from ophclip.evaluate import plots
 from ophclip.evaluate.predictions import VideoPrediction
-from ophclip.evaluate.report import RULES, format_number, render_report
+from ophclip.evaluate.report import format_number, render_report
+from ophclip.evaluate.report_rules import RULES
 from ophclip.evaluate.results import numbers_of
 
 EVIL = "<script>alert(1)</script>&\"'"
