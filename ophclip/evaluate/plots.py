@@ -83,10 +83,12 @@ def format_number(value: float | None, digits: int = 3) -> str:
     return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-def number_html(value: float | None, key: Sequence[str], digits: int = 3, *, scale: float = 1) -> str:
-    """Return a number with its exact value and its place in metrics.json, for machines that read along."""
+def number_html(
+    value: float | None, key: Sequence[str], digits: int = 3, *, scale: float = 1, signed: bool = False
+) -> str:
+    """Return a number with its exact value and its place in the JSON, for machines that read along."""
     place = escape(json.dumps(list(key)))
-    shown = "n/a" if value is None else f"{scale * value:.{digits}f}"
+    shown = "n/a" if value is None else f"{scale * value:{'+' if signed else ''},.{digits}f}"
     return f'<data value="{"" if value is None else value!r}" data-key="{place}">{shown}</data>'
 
 

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several folders of results side by side: one table over all datasets, and paired tests over videos."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ophclip.errors import DamageError, UsageError
+from ophclip.evaluate.compare_results import Result, load_results
+from ophclip.evaluate.compare_test import FEW_VIDEOS, PairedTest, holm, paired_test
+from ophclip.evaluate.compare_videos import VideoMetric, video_values
+from ophclip.evaluate.predictions import load_predictions
+from ophclip.evaluate.report_headlines import Headline, headlines_of
+from ophclip.evaluate.report_rules import RULES
+
+
+@dataclass(frozen=True)
+class Column:
+    """A number of a dataset."""
+
+    dataset: str
+    headline: Headline
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number and its 95 % interval; `best` among the runs that have it."""
+
+    value: float | None
+    ci95: tuple[float, float] | None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two runs on the same videos: the difference is `second` less `first`."""
+
+    dataset: str
+    metric: VideoMetric
+    first: str
+    second: str
+    test: PairedTest
+    p_holm: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs as rows, datasets and their numbers as columns; None where a run has no such result."""
+
+    runs: list[str]
+    columns: list[Column]
+    table: list[list[Cell | None]]
+    pairs: list[Pair]
+    results: list[Result] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain JSON types."""
+        return {
+            "runs": self.runs,
+            "columns": [
+                {
+                    "dataset": column.dataset,
+                    "metric": column.headline.name,
+                    "label": column.headline.label,
+                    "rule": RULES[column.headline.name],
+                    "more_is_better": column.headline.more_is_better,
+                }
+                for column in self.columns
+            ],
+            "table": [[None if cell is None else asdict(cell) for cell in row] for row in self.table],
+            "pairs": [
+                {
+                    "dataset": pair.dataset,
+                    "metric": pair.metric.name,
+                    "label": pair.metric.label,
+                    "rule": f"{pair.metric.rule}, averaged over videos",
+                    "more_is_better": pair.metric.more_is_better,
+                    "first": pair.first,
+                    "second": pair.second,
+                    **asdict(pair.test),
+                    "p_holm": pair.p_holm,
+                }
+                for pair in self.pairs
+            ],
+            "results": [result.as_dict() for result in self.results],
+            "notes": self.notes,
+        }
+
+
+def compare(folders: Sequence[str], *, seed: int = 0) -> Comparison:
+    """Compare two or more folders of results; a folder may be given as NAME=FOLDER.
+
+    Results of one run on several datasets make one row. Runs on the same dataset are tested pair by pair,
+    over its videos. `seed` is that of the bootstrap, and of the test where there are many videos.
+
+    Raises:
+        UsageError: fewer than two, something that is no result, or one dataset with different data.
+        DamageError: a result is damaged, or its files do not belong together.
+    """
+    results = load_results(folders)
+    _refuse_different_data(results)
+    columns = _columns(results)
+    runs = list(dict.fromkeys(result.run for result in results))
+    by_place = {(result.run, result.dataset): result for result in results}
+    table = [[_cell(by_place.get((run, column.dataset)), column) for column in columns] for run in runs]
+    pairs = list(_pairs(results, seed))
+    return Comparison(runs, columns, _with_best(table, columns), pairs, results, _notes(results, pairs))
+
+
+def _refuse_different_data(results: Sequence[Result]) -> None:
+    first: dict[str, Result] = {}
+    for result in results:
+        other = first.setdefault(result.dataset, result)
+        if other.data_sha256 != result.data_sha256:
+            raise UsageError(
+                f"{other.folder} and {result.folder} are not comparable: both are of {result.dataset}, but "
+                f"with different videos, labels or classes (data sha256 {other.data_sha256[:12]} and "
+                f"{result.data_sha256[:12]})",
+                remedy="evaluate both on the same download, split and background, then compare",
+            )
+
+
+def _columns(results: Sequence[Result]) -> list[Column]:
+    columns = [
+        Column(result.dataset, headline) for result in results for headline in headlines_of(result.numbers)
+    ]
+    datasets = list(dict.fromkeys(result.dataset for result in results))
+    return sorted(dict.fromkeys(columns), key=lambda column: datasets.index(column.dataset))
+
+
+def _cell(result: Result | None, column: Column) -> Cell | None:
+    section, name = column.headline.key
+    scores = {} if result is None else result.numbers.get(section, {})
+    if name not in scores:
+        return None
+    bounds = scores.get("ci95", {}).get(name)
+    return Cell(scores[name], None if bounds is None else (bounds[0], bounds[1]))
+
+
+def _with_best(table: list[list[Cell | None]], columns: Sequence[Column]) -> list[list[Cell | None]]:
+    marked = [list(row) for row in table]
+    for index, column in enumerate(columns):
+        values = [cell.value for row in table if (cell := row[index]) and cell.value is not None]
+        if len(values) < 2:
+            continue
+        best = max(values) if column.headline.more_is_better else min(values)
+        for row in marked:
+            cell = row[index]
+            if cell and cell.value == best:
+                row[index] = Cell(cell.value, cell.ci95, best=True)
+    return marked
+
+
+def _pairs(results: Sequence[Result], seed: int) -> Iterator[Pair]:
+    for dataset in dict.fromkeys(result.dataset for result in results):
+        members = [result for result in results if result.dataset == dataset]
+        if len(members) < 2:
+            continue
+        loaded = [_values(result) for result in members]
+        for metric in loaded[0]:
+            couples = list(itertools.combinations(range(len(members)), 2))
+            tests = [paired_test(loaded[a][metric], loaded[b][metric], seed=seed) for a, b in couples]
+            corrected = holm([test.p for test in tests])
+            for (a, b), test, p_holm in zip(couples, tests, corrected, strict=True):
+                yield Pair(dataset, metric, members[a].run, members[b].run, test, p_holm)
+
+
+def _values(result: Result) -> dict[VideoMetric, np.ndarray[Any, np.dtype[np.float64]]]:
+    predictions = load_predictions(result.folder)
+    told = {name: predictions.facts[name] for name in ("data_sha256", "weights", "protocol")}
+    if any(result.numbers.get(name) != value for name, value in told.items()):
+        raise DamageError(
+            f"{result.folder}: metrics.json and predictions.npz are of different evaluations",
+            remedy=f"make the numbers anew: ophclip evaluate --from {result.folder}",
+        )
+    return video_values(predictions)
+
+
+def _notes(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
+    notes = []
+    few = {pair.dataset: pair.test for pair in pairs if pair.test.videos < FEW_VIDEOS}
+    for dataset, test in few.items():
+        least = "none" if test.smallest_p is None else f"{test.smallest_p:.3g}"
+        notes.append(
+            f"{dataset}: with {test.videos} videos no small p-value can be reached; the least possible "
+            f"is {least}"
+        )
+    for pair in pairs:
+        if pair.test.left_out:
+            notes.append(
+                f"{pair.dataset}, {pair.metric.label}, {pair.second} - {pair.first}: "
+                f"{pair.test.left_out} videos without a value in both are left out"
+            )
+    protocols = sorted({result.protocol for result in results})
+    if len(protocols) > 1:
+        notes.append(f"the protocols differ: {', '.join(protocols)}")
+    return notes
