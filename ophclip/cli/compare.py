@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,12 @@ COLUMNS = 4  # of a table: more do not fit in a terminal
 @json_option
 @quiet_option
 def compare(results: tuple[str, ...], html: Path | None, seed: int, as_json: bool) -> None:
-    """Compare two or more folders of results: one table, and paired tests over videos."""
+    """Compare two or more folders of results: one table, and paired tests over videos.
+
+    A folder may be given a name, as in `ophclip compare clip=runs/a/evaluate-cat21 runs/b/evaluate-cat21`.
+    Results of one run on several datasets make one row. The p-values are of sign flips of the videos'
+    differences: all flips for up to 16 videos, else a seeded sample.
+    """
     from ophclip.evaluate.compare import compare as compare_results
 
     comparison = compare_results(results, seed=seed)
@@ -49,7 +55,7 @@ def _show_table(comparison: Comparison) -> None:
         rows = [
             [run, *map(_cell, row[part])] for run, row in zip(comparison.runs, comparison.table, strict=True)
         ]
-        console.emit_table("results, with 95 % intervals; * is the best of a column", ["run", *heads], rows)
+        console.emit_table("results, 95 % intervals, * the best", ["run", *heads], rows)
     from ophclip.evaluate.report_rules import RULES
 
     for headline in dict.fromkeys(column.headline for column in comparison.columns):
@@ -60,18 +66,13 @@ def _show_pairs(comparison: Comparison) -> None:
     if not comparison.pairs:
         console.emit("no two results are of the same dataset: there is nothing to test")
         return
-    rows = [_pair(pair) for pair in comparison.pairs]
-    heads = [
-        "dataset",
-        "mean over videos of",
-        "pair",
-        "difference",
-        "95 % interval",
-        "p",
-        "p (Holm)",
-        "videos",
-    ]
-    console.emit_table("paired over videos (sign flips)", heads, rows)
+    heads = ["second - first", "difference", "95 % interval", "p", "p (Holm)", "videos"]
+    for (dataset, metric), group in itertools.groupby(
+        comparison.pairs, key=lambda pair: (pair.dataset, pair.metric)
+    ):
+        better = "more" if metric.more_is_better else "less"
+        title = f"{dataset}: {metric.rule}, averaged over videos; {better} is better"
+        console.emit_table(title, heads, [_pair(pair) for pair in group])
 
 
 def _cell(cell: Cell | None) -> str:
@@ -87,8 +88,6 @@ def _cell(cell: Cell | None) -> str:
 def _pair(pair: Pair) -> list[str]:
     test = pair.test
     return [
-        pair.dataset,
-        pair.metric.label,
         f"{pair.second} - {pair.first}",
         "n/a" if test.difference is None else f"{test.difference:+.3f}",
         "n/a" if test.ci95 is None else f"{test.ci95[0]:+.3f} to {test.ci95[1]:+.3f}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,8 +56,17 @@ class Comparison:
     columns: list[Column]
     table: list[list[Cell | None]]
     pairs: list[Pair]
-    results: list[Result] = field(default_factory=list)
+    results: list[Result]
     notes: list[str] = field(default_factory=list)
+
+    def difference(self, pair: Pair) -> float:
+        """Return the difference of the numbers in the table for a pair; 0 where there is none."""
+        for index, column in enumerate(self.columns):
+            if (column.dataset, column.headline.label) == (pair.dataset, pair.metric.label):
+                cells = [self.table[self.runs.index(run)][index] for run in (pair.first, pair.second)]
+                values = [cell.value for cell in cells if cell and cell.value is not None]
+                return values[1] - values[0] if len(values) == 2 else 0.0
+        return 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as plain JSON types."""
@@ -110,7 +119,8 @@ def compare(folders: Sequence[str], *, seed: int = 0) -> Comparison:
     by_place = {(result.run, result.dataset): result for result in results}
     table = [[_cell(by_place.get((run, column.dataset)), column) for column in columns] for run in runs]
     pairs = list(_pairs(results, seed))
-    return Comparison(runs, columns, _with_best(table, columns), pairs, results, _notes(results, pairs))
+    comparison = Comparison(runs, columns, _with_best(table, columns), pairs, results)
+    return replace(comparison, notes=_notes(comparison))
 
 
 def _refuse_different_data(results: Sequence[Result]) -> None:
@@ -182,22 +192,27 @@ def _values(result: Result) -> dict[VideoMetric, np.ndarray[Any, np.dtype[np.flo
     return video_values(predictions)
 
 
-def _notes(results: Sequence[Result], pairs: Sequence[Pair]) -> list[str]:
-    notes = []
+def _notes(comparison: Comparison) -> list[str]:
+    pairs = comparison.pairs
     few = {pair.dataset: pair.test for pair in pairs if pair.test.videos < FEW_VIDEOS}
-    for dataset, test in few.items():
-        least = "none" if test.smallest_p is None else f"{test.smallest_p:.3g}"
-        notes.append(
-            f"{dataset}: with {test.videos} videos no small p-value can be reached; the least possible "
-            f"is {least}"
-        )
-    for pair in pairs:
-        if pair.test.left_out:
-            notes.append(
-                f"{pair.dataset}, {pair.metric.label}, {pair.second} - {pair.first}: "
-                f"{pair.test.left_out} videos without a value in both are left out"
-            )
-    protocols = sorted({result.protocol for result in results})
+    notes = [
+        f"{dataset}: with {test.videos} videos no small p-value can be reached; the least possible is "
+        f"{'none' if test.smallest_p is None else f'{test.smallest_p:.3g}'}"
+        for dataset, test in few.items()
+    ]
+    notes += [
+        f"{pair.dataset}, {pair.metric.label}, {pair.second} - {pair.first}: {pair.test.left_out} videos "
+        "without a value in both are left out"
+        for pair in pairs
+        if pair.test.left_out
+    ]
+    notes += [
+        f"{pair.dataset}, {pair.metric.label}, {pair.second} - {pair.first}: the table's number, by its own "
+        "averaging rule, says the opposite of the mean over videos"
+        for pair in pairs
+        if comparison.difference(pair) * (pair.test.difference or 0.0) < 0
+    ]
+    protocols = sorted({result.protocol for result in comparison.results})
     if len(protocols) > 1:
         notes.append(f"the protocols differ: {', '.join(protocols)}")
     return notes

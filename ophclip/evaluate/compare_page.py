@@ -34,18 +34,15 @@ def _table(comparison: Comparison) -> str:
         for dataset, members in itertools.groupby(comparison.columns, key=lambda column: column.dataset)
     ]
     datasets = "".join(f'<th colspan="{count}">{escape(dataset)}</th>' for dataset, count in groups)
-    labels = "".join(
-        f"<th>{escape(column.headline.label)} {'' if column.headline.more_is_better else '(less is better)'}</th>"
-        for column in comparison.columns
-    )
+    labels = "".join(f"<th>{escape(column.headline.label)}</th>" for column in comparison.columns)
     rows = [
         f"<tr><th>{escape(run)}</th>"
         + "".join(_cell(cell, (str(row), str(column))) for column, cell in enumerate(comparison.table[row]))
         + "</tr>"
         for row, run in enumerate(comparison.runs)
     ]
-    table = f'<table class="wide"><tr><th></th>{datasets}</tr><tr><th>run</th>{labels}</tr>{"".join(rows)}</table>'
-    return f'<div class="scroll">{table}</div>'
+    heads = f"<tr><th></th>{datasets}</tr><tr><th>run</th>{labels}</tr>"
+    return f'<div class="scroll"><table class="runs">{heads}{"".join(rows)}</table></div>'
 
 
 def _cell(cell: Cell | None, place: tuple[str, str]) -> str:
@@ -62,7 +59,11 @@ def _cell(cell: Cell | None, place: tuple[str, str]) -> str:
 
 def _rules(columns: list[Column]) -> str:
     names = dict.fromkeys(column.headline for column in columns)
-    told = [f"{escape(headline.label)}: {escape(RULES[headline.name])}." for headline in names]
+    told = [
+        f"{escape(headline.label)}: {escape(RULES[headline.name])}."
+        f"{'' if headline.more_is_better else ' Less is better.'}"
+        for headline in names
+    ]
     told.append("Below each number its 95 % interval; bold is the best of a column.")
     return bullet_list(told)
 
@@ -80,8 +81,8 @@ def _pairs(comparison: Comparison) -> str:
         group = list(members)
         better = "more" if metric.more_is_better else "less"
         caption = (
-            f"{metric.rule.capitalize()}, averaged over videos; {better} is better. The dot is the difference, "
-            "the line its 95 % interval (bootstrap over videos)."
+            f"{metric.rule.capitalize()}, averaged over videos; {better} is better. The square is the "
+            "difference, the line its 95 % interval (bootstrap over videos)."
         )
         heading = f"<h3>{escape(dataset)}, {escape(metric.label)}</h3>"
         parts.append(heading + figure(_differences(group), caption) + _test_table(group))
@@ -154,7 +155,8 @@ def _notes(comparison: Comparison) -> str:
 
 
 def _provenance(comparison: Comparison) -> str:
-    head = "<tr><th>run</th><th>dataset</th><th>protocol</th><th>weights</th><th>prompts</th><th>data sha256</th></tr>"
+    names = ("run", "dataset", "protocol", "weights", "prompts", "data sha256")
+    head = f"<tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>"
     rows = []
     for result in comparison.results:
         prompts = result.numbers["prompts"]
