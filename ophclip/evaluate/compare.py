@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ophclip.errors import DamageError, UsageError
+from ophclip.evaluate.compare_flips import FEW_VIDEOS, PairedTest, holm, paired_test
 from ophclip.evaluate.compare_results import Result, load_results
-from ophclip.evaluate.compare_test import FEW_VIDEOS, PairedTest, holm, paired_test
 from ophclip.evaluate.compare_videos import VideoMetric, video_values
 from ophclip.evaluate.predictions import load_predictions
 from ophclip.evaluate.report_headlines import Headline, headlines_of

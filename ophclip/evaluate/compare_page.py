@@ -81,8 +81,8 @@ def _pairs(comparison: Comparison) -> str:
         group = list(members)
         better = "more" if metric.more_is_better else "less"
         caption = (
-            f"{metric.rule.capitalize()}, averaged over videos; {better} is better. The square is the "
-            "difference, the line its 95 % interval (bootstrap over videos)."
+            f"{metric.rule[:1].upper()}{metric.rule[1:]}, averaged over videos; {better} is better. "
+            "The square is the difference, the line its 95 % interval (bootstrap over videos)."
         )
         heading = f"<h3>{escape(dataset)}, {escape(metric.label)}</h3>"
         parts.append(heading + figure(_differences(group), caption) + _test_table(group))
@@ -133,8 +133,8 @@ def _test_table(group: list[tuple[int, Pair]]) -> str:
         cells = [
             number_html(test.difference, (*key, "difference"), signed=True),
             interval,
-            number_html(test.p, (*key, "p"), 4),
-            *([number_html(pair.p_holm, (*key, "p_holm"), 4)] if several else []),
+            number_html(test.p, (*key, "p"), 5),
+            *([number_html(pair.p_holm, (*key, "p_holm"), 5)] if several else []),
             number_html(test.smallest_p, (*key, "smallest_p"), 5),
             number_html(test.videos, (*key, "videos"), 0),
         ]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -19,7 +19,7 @@ NAMED = 14  # a lower cell has no room for a name beside it
 WRITTEN = 24  # a smaller cell has no room for its percent
 LEFT, TOP = 200, 120  # room for names; less where there are none
 SHRUNK = 0.75  # of its size: text below 8 pixels is not legible
-SHOWN = 0.005  # a smaller share is drawn, but gets no words
+SHOWN, TOLD_SMALL = 0.005, 0.02  # a smaller share is drawn without words; so in cells of either size
 
 Counts = NDArray[np.int64]
 
@@ -67,13 +67,7 @@ def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str]) -
         return Matrix(empty, 200, 40)
     side = int(np.clip(FIELD // len(kept), SMALLEST, LARGEST))
     left, top = (LEFT, TOP) if side >= NAMED else (60, 46)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    parts = [_frame(left, top, side * len(kept))]
-    for row, true in enumerate(kept):
-        for column, predicted in enumerate(kept):
-            if counts[true, predicted]:
-                place = (left + column * side, top + row * side, side)
-                parts.append(_cell(place, shares[true, predicted], _told(counts, true, predicted, names)))
+    parts = [_frame(left, top, side * len(kept)), *_cells(kept, counts, names, (left, top, side))]
     parts += _names(kept, names, counts, left, top, side)
     width = left + side * len(kept) + 60
     return Matrix("".join(parts), width, top + side * len(kept) + PAD)
@@ -101,17 +95,40 @@ def _frame(left: int, top: int, side: int) -> str:
     )
 
 
+def _cells(
+    kept: Sequence[int], counts: Counts, names: Sequence[str], place: tuple[int, int, int]
+) -> Iterator[str]:
+    """Give the cells: those that matter with their words, the faint ones of a shade as one path."""
+    left, top, side = place
+    told = SHOWN if side >= WRITTEN else TOLD_SMALL
+    faint: dict[str, list[str]] = {}
+    for row, true in enumerate(kept):
+        total = max(int(counts[true].sum()), 1)
+        for column, predicted in enumerate(kept):
+            share = float(counts[true, predicted]) / total
+            x, y = left + column * side, top + row * side
+            if share >= told:
+                yield _cell((x, y, side), share, _told(counts, true, predicted, names))
+            elif share:
+                faint.setdefault(_shade(share), []).append(f"M{x} {y}h{side}v{side}h-{side}z")
+    for shade, cells in faint.items():
+        yield f'<path class="bar" fill-opacity="{shade}" d="{"".join(cells)}"/>'
+
+
 def _cell(place: tuple[int, int, int], share: float, told: str) -> str:
     x, y, side = place
-    title = f"<title>{escape(told)}</title>" if share >= SHOWN else ""
     text = ""
-    if side >= WRITTEN and share >= SHOWN:
+    if side >= WRITTEN:
         style = "mid onbar" if share > 0.55 else "mid"
         text = f'<text class="{style}" x="{x + side / 2:g}" y="{y + side / 2 + 4:g}">{100 * share:.0f}</text>'
     return (
         f'<g><rect class="bar" x="{x}" y="{y}" width="{side}" height="{side}" '
-        f'fill-opacity="{max(share, 0.03):.2f}"/>{text}{title}</g>'
+        f'fill-opacity="{_shade(share)}"/>{text}<title>{escape(told)}</title></g>'
     )
+
+
+def _shade(share: float) -> str:
+    return f"{max(share, 0.03):.2f}"
 
 
 def _told(counts: Counts, true: int, predicted: int, names: Sequence[str]) -> str:

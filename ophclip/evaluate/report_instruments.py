@@ -39,7 +39,8 @@ def instrument_section(numbers: dict[str, Any], predictions: Predictions) -> Sec
         "<h3>Each instrument</h3>"
         + figure(
             plots.chart_html(bars),
-            f"Average precision, the best first, with the number of {things} in view; the tick is chance.",
+            "Average precision, the best first; the line is its 95 % interval, the tick is chance. "
+            f"Behind each name stands the number of {things} that show it.",
         )
         + class_table("instrument", found["by_class"])
         + f"<h3>{'Picture by picture' if numbers['unit'] == 'picture' else 'Over time'}</h3>{timelines}"

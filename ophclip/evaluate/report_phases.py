@@ -147,7 +147,10 @@ def _mistakes(phase: dict[str, Any], names: Sequence[str], things: str) -> str:
 
 
 def _bars(chart: plots.Chart, things: str) -> str:
-    caption = f"F1 of each class, the best first; behind each name its number of {things}."
+    caption = (
+        f"F1 of each class, the best first, with its 95 % interval as a line; behind each name its number of "
+        f"{things}."
+    )
     if len(chart.rows) <= 3 * OPEN_BARS:
         return figure(plots.chart_html(chart), caption)
     defined = [row for row in chart.rows if row.value is not None]
