@@ -102,13 +102,20 @@ def _head(numbers: dict[str, Any]) -> str:
         cards.append(
             _card("instrument mAP", found["map.pooled.defined_classes"], found["map.chance_prevalence"])
         )
-    notes = "; ".join(["frames are compared with sentences, no labels are learnt", *numbers["notes"]])
+    is_zero_shot = numbers["prompts"] is not None
+    how = "frames are compared with sentences, no labels are learnt" if is_zero_shot else _learnt(numbers)
+    notes = "; ".join([how, *numbers["notes"]])
     return (
-        f"<h1>Zero-shot evaluation on {escape(numbers['dataset'])}</h1>"
+        f"<h1>{'Zero-shot evaluation' if is_zero_shot else 'Probe'} on {escape(numbers['dataset'])}</h1>"
         f'<p class="lead">{numbers["videos"]} videos, {numbers["frames"]} frames, '
         f"{numbers['fps']:g} a second; {escape(notes)}.</p>"
         f'<ul class="headline">{"".join(cards)}</ul>'
     )
+
+
+def _learnt(numbers: dict[str, Any]) -> str:
+    videos, setting = len(numbers["train_videos"]), numbers["setting"]
+    return f"a logistic regression learnt from {videos} other videos ({setting}, seed {numbers['seed']})"
 
 
 def _card(label: str, value: float | None, chance: float | None) -> str:
@@ -132,13 +139,20 @@ def _figure(svg: str, caption: str) -> str:
 
 
 def _foot(numbers: dict[str, Any]) -> str:
-    prompts = numbers["prompts"]
     return (
         f"<footer>Protocol <code>{escape(numbers['protocol'])}</code>; "
         f"weights <code>{escape(numbers['weights'])}</code>; "
-        f"prompts <code>{escape(prompts['file'])}</code> version {prompts['version']} "
-        f"({escape(prompts['variant'])}), sha256 <code>{prompts['sha256']}</code>; "
+        f"{_prompts(numbers['prompts'])}"
         f"data sha256 <code>{numbers['data_sha256']}</code>. "
         f"Dataset: {escape(numbers['source'])}, {escape(numbers['licence'])}. "
         "All numbers stand in metrics.json beside this file, the predictions in predictions.npz.</footer>"
+    )
+
+
+def _prompts(prompts: dict[str, Any] | None) -> str:
+    if prompts is None:
+        return ""
+    return (
+        f"prompts <code>{escape(prompts['file'])}</code> version {prompts['version']} "
+        f"({escape(prompts['variant'])}), sha256 <code>{prompts['sha256']}</code>; "
     )
