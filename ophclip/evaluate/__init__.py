@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ophclip.evaluate.predictions import Predictions, VideoPrediction, load_predictions
+    from ophclip.evaluate.probe_protocol import probe
     from ophclip.evaluate.protocol import evaluate
-    from ophclip.evaluate.results import Results, rescore
+    from ophclip.evaluate.rescoring import rescore
+    from ophclip.evaluate.results import Results
 
 _HOMES = {
     "Predictions": "predictions",
@@ -17,9 +19,10 @@ _HOMES = {
     "VideoPrediction": "predictions",
     "evaluate": "protocol",
     "load_predictions": "predictions",
-    "rescore": "results",
+    "probe": "probe_protocol",
+    "rescore": "rescoring",
 }
-__all__ = ["Predictions", "Results", "VideoPrediction", "evaluate", "load_predictions", "rescore"]
+__all__ = ["Predictions", "Results", "VideoPrediction", "evaluate", "load_predictions", "probe", "rescore"]
 
 
 def __getattr__(name: str) -> Any:

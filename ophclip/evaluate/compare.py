@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ophclip.errors import DamageError, UsageError
 from ophclip.evaluate.compare_flips import FEW_VIDEOS, PairedTest, holm, paired_test
 from ophclip.evaluate.compare_results import Result, load_results
 from ophclip.evaluate.compare_videos import VideoMetric, video_values
-from ophclip.evaluate.predictions import load_predictions
+from ophclip.evaluate.predictions import Predictions, load_predictions
 from ophclip.evaluate.report_headlines import Headline, headlines_of
 from ophclip.evaluate.report_rules import RULES
 
@@ -129,7 +130,7 @@ def _refuse_different_data(results: Sequence[Result]) -> None:
         other = first.setdefault(result.dataset, result)
         if other.data_sha256 != result.data_sha256:
             raise UsageError(
-                f"{other.folder} and {result.folder} are not comparable: both are of {result.dataset}, but "
+                f"{other.folders[0]} and {result.folders[0]} are not comparable: both are of {result.dataset}, but "
                 f"with different videos, labels or classes (data sha256 {other.data_sha256[:12]} and "
                 f"{result.data_sha256[:12]})",
                 remedy="evaluate both on the same download, split and background, then compare",
@@ -182,14 +183,20 @@ def _pairs(results: Sequence[Result], seed: int) -> Iterator[Pair]:
 
 
 def _values(result: Result) -> dict[VideoMetric, np.ndarray[Any, np.dtype[np.float64]]]:
-    predictions = load_predictions(result.folder)
+    """Return the values of each video; of several seeds their mean."""
+    by_seed = [video_values(_checked(folder, result)) for folder in result.folders]
+    return {metric: np.mean([values[metric] for values in by_seed], axis=0) for metric in by_seed[0]}
+
+
+def _checked(folder: Path, result: Result) -> Predictions:
+    predictions = load_predictions(folder)
     told = {name: predictions.facts[name] for name in ("data_sha256", "weights", "protocol")}
     if any(result.numbers.get(name) != value for name, value in told.items()):
         raise DamageError(
-            f"{result.folder}: metrics.json and predictions.npz are of different evaluations",
-            remedy=f"make the numbers anew: ophclip evaluate --from {result.folder}",
+            f"{folder}: metrics.json and predictions.npz are of different evaluations",
+            remedy=f"make the numbers anew: ophclip evaluate --from {folder}",
         )
-    return video_values(predictions)
+    return predictions
 
 
 def _notes(comparison: Comparison) -> list[str]:

@@ -11,16 +11,20 @@ from typing import Any
 
 from ophclip.errors import DamageError, UsageError
 from ophclip.evaluate.predictions import FACTS
+from ophclip.evaluate.report_parts import SECTIONS
 
 METRICS = "metrics.json"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A folder that an evaluation wrote: the run it belongs to, and the content of metrics.json."""
+    """What an evaluation wrote: the run it belongs to, the numbers as in metrics.json, and its folders.
+
+    There are several folders where a probe was repeated under several seeds: the numbers are means.
+    """
 
     run: str
-    folder: Path
+    folders: tuple[Path, ...]
     numbers: dict[str, Any]
 
     @property
@@ -41,7 +45,8 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         """Return where it lies and what made it."""
         facts = ("dataset", "data_sha256", "protocol", "weights", "prompts")
-        return {"run": self.run, "folder": str(self.folder), **{name: self.numbers[name] for name in facts}}
+        folders = [str(folder) for folder in self.folders]
+        return {"run": self.run, "folders": folders, **{name: self.numbers[name] for name in facts}}
 
 
 def load_results(folders: Sequence[str]) -> list[Result]:
@@ -61,9 +66,33 @@ def load_results(folders: Sequence[str]) -> list[Result]:
         )
     named = [_parted(folder) for folder in folders]
     homes = [_home(path) for name, path in named if not name]
-    results = [Result(name or _short_name(_home(path), homes), path, _read(path)) for name, path in named]
+    results = [
+        result
+        for name, path in named
+        for result in _results(name or _short_name(_home(path), homes), path, is_named=bool(name))
+    ]
     _refuse_twice(results)
     return results
+
+
+def _results(run: str, folder: Path, *, is_named: bool) -> list[Result]:
+    """Return the result in a folder; of a series of probes one a setting, with its means over seeds."""
+    numbers = _read(folder)
+    if "settings" not in numbers:
+        probe = f" {numbers['setting']} seed-{numbers['seed']}" if "setting" in numbers else ""
+        return [Result(run if is_named else run + probe, (folder,), numbers)]
+    return [
+        Result(
+            f"{run} {setting}",
+            tuple(folder / setting / f"seed-{seed}" for seed in told["seeds"]),
+            {**numbers, **{section: _means(told[section]) for section in SECTIONS if section in told}},
+        )
+        for setting, told in numbers["settings"].items()
+    ]
+
+
+def _means(scores: dict[str, Any]) -> dict[str, float | None]:
+    return {name: over_seeds["mean"] for name, over_seeds in scores.items()}
 
 
 def _parted(text: str) -> tuple[str, Path]:
@@ -73,6 +102,8 @@ def _parted(text: str) -> tuple[str, Path]:
 
 def _home(folder: Path) -> Path:
     whole = folder.resolve()
+    if whole.name.startswith("seed-"):  # one probe of a series
+        whole = whole.parent.parent
     return whole.parent if whole.name.startswith("evaluate-") else whole
 
 
@@ -115,6 +146,6 @@ def _refuse_twice(results: Sequence[Result]) -> None:
         other = seen.setdefault((result.run, result.dataset), result)
         if other is not result:
             raise UsageError(
-                f"{other.folder} and {result.folder} are both {result.run!r} on {result.dataset}",
+                f"{other.folders[0]} and {result.folders[0]} are both {result.run!r} on {result.dataset}",
                 remedy="give them names: ophclip compare one=FOLDER other=FOLDER",
             )

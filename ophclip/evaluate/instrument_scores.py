@@ -67,6 +67,7 @@ def instrument_scores(predictions: Predictions) -> dict[str, Any]:
         "fpr_rule": RULES[rule],
         "fpr_rules": {name: RULES[name] for name in fired},
         "frames": len(truth),
+        "empty_classes": [name for name in names if not by_class[name]["frames"]],
         "by_class": by_class,
     }
 

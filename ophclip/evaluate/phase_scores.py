@@ -35,6 +35,7 @@ def phase_scores(predictions: Predictions) -> dict[str, Any]:
     return {
         **draws.numbers(values),
         "scored_frames": int(pooled.true[0].sum()),
+        "empty_classes": [name for c, name in enumerate(names) if not pooled.true[0, c]],
         "by_class": {name: _class_numbers(scored, pooled, c, draws) for c, name in enumerate(names)},
         "by_video": {video.video_id: plain(value) for video, value in zip(videos, accuracies, strict=True)},
         "confusion": _confusion(predictions).tolist(),

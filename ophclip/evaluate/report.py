@@ -18,14 +18,10 @@ from ophclip.evaluate.predictions import Predictions
 from ophclip.evaluate.report_instruments import instrument_section
 from ophclip.evaluate.report_parts import bullet_list, cards, metric_table
 from ophclip.evaluate.report_phases import phase_section
+from ophclip.evaluate.report_provenance import provenance
 
 STYLESHEET = Path(__file__).with_name("report.css")
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-LEARNT = {
-    "zero-shot": "Frames are compared with sentences; nothing is learnt from this dataset.",
-    "few-shot": "A linear classifier is learnt from a few labelled videos of this dataset.",
-    "linear-probe": "A linear classifier is learnt from labelled videos of this dataset.",
-}
 
 
 def render_report(numbers: dict[str, Any], predictions: Predictions) -> tuple[str, dict[str, str]]:
@@ -35,7 +31,7 @@ def render_report(numbers: dict[str, Any], predictions: Predictions) -> tuple[st
     labels = seen_labels(predictions) if "phase" in numbers else []
     body = (
         f"{_head(numbers)}{cards(numbers)}{phases}{instruments}"
-        f"<h2>All numbers</h2>{metric_table(numbers)}{_provenance(numbers)}"
+        f"<h2>All numbers</h2>{metric_table(numbers)}{_smoothed(numbers)}{_notes(numbers)}{provenance(numbers)}"
     )
     return page(f"ophclip: {numbers['dataset']}", body, labels), {**phase_figures, **instrument_figures}
 
@@ -55,14 +51,21 @@ def page(title: str, body: str, labels: list[int]) -> str:
 
 
 def _head(numbers: dict[str, Any]) -> str:
-    kind = str(numbers["protocol"]).partition("/")[0]
+    kind = str(numbers["protocol"]).partition("/")[0].capitalize()
     scored = _amount(numbers)
     if numbers["videos"] != numbers["frames"]:
         scored = f"{numbers['videos']:,} videos, {scored}"
     return (
-        f"<h1>{escape(kind.capitalize())} evaluation on {escape(numbers['dataset'])}</h1>"
-        f'<p class="lead">{escape(scored)}. {escape(LEARNT.get(kind, ""))}</p>'
+        f"<h1>{escape(kind)} evaluation on {escape(numbers['dataset'])}</h1>"
+        f'<p class="lead">{escape(scored)}. {escape(_learnt(numbers))}</p>'
     )
+
+
+def _learnt(numbers: dict[str, Any]) -> str:
+    if numbers["prompts"] is not None:
+        return "The model compares what it sees with sentences; it learns no labels of this dataset."
+    videos, setting, seed = len(numbers["train_videos"]), numbers["setting"], numbers["seed"]
+    return f"A logistic regression has learnt from {videos:,} other videos ({setting}, seed {seed})."
 
 
 def _amount(numbers: dict[str, Any]) -> str:
@@ -74,27 +77,17 @@ def _amount(numbers: dict[str, Any]) -> str:
     return f"{length} in {frames:,} frames, {numbers['fps']:g} a second"
 
 
-def _provenance(numbers: dict[str, Any]) -> str:
-    prompts = numbers["prompts"]
-    facts = [
-        ("protocol", numbers["protocol"]),
-        ("weights", numbers["weights"]),
-        ("prompts", f"{prompts['file']} version {prompts['version']} ({prompts['variant']})"),
-        ("prompts sha256", prompts["sha256"]),
-        ("data sha256", numbers["data_sha256"]),
-        ("dataset from", numbers.get("source", "")),
-        ("its licence", numbers.get("licence", "")),
-    ]
-    rows = "".join(
-        f"<tr><th>{escape(name)}</th><td><code>{escape(str(value))}</code></td></tr>"
-        for name, value in facts
-        if value
-    )
-    notes = [escape(str(note)) for note in numbers["notes"]]
-    told = f"<h2>Notes</h2>{bullet_list(notes)}" if notes else ""
+def _smoothed(numbers: dict[str, Any]) -> str:
+    if "smoothed" not in numbers:
+        return ""
+    seconds = f"{numbers['smoothed']['seconds']:g}"
     return (
-        f'{told}<h2>Where this comes from</h2><table class="facts">{rows}</table>'
-        "<p>Every number stands in <code>metrics.json</code> beside this file, every prediction in "
-        "<code>predictions.npz</code>. To compute all of it again, in the folder of this file:</p>"
-        "<pre>ophclip evaluate --from .</pre>"
+        f"<h3>After smoothing over {seconds} seconds</h3>"
+        "<p>These are reported apart: smoothing uses what comes later, and all numbers above are without it.</p>"
+        f"{metric_table(numbers, ('smoothed',))}"
     )
+
+
+def _notes(numbers: dict[str, Any]) -> str:
+    notes = [escape(str(note)) for note in numbers["notes"]]
+    return f"<h2>Notes</h2>{bullet_list(notes)}" if notes else ""

@@ -27,12 +27,17 @@ def cards(numbers: dict[str, Any]) -> str:
     return f'<ul class="headline">{"".join(parts)}</ul>'
 
 
-def metric_table(numbers: dict[str, Any]) -> str:
-    """Return every number with its interval and its averaging rule; none of metrics.json is left out."""
+def metric_table(numbers: dict[str, Any], place: tuple[str, ...] = ()) -> str:
+    """Return every number with its interval and its averaging rule; none of metrics.json is left out.
+
+    `place` is where the sections are in metrics.json, if not at its top.
+    """
+    for part in place:
+        numbers = numbers[part]
     rows = [
         f"<tr><td><code>{escape(name)}</code></td>"
-        f'<td class="number">{number_html(scores[name], (section, name))}</td>'
-        f'<td class="number">{interval_html(scores, (section, name))}</td>'
+        f'<td class="number">{number_html(scores[name], (*place, section, name))}</td>'
+        f'<td class="number">{interval_html(scores, (*place, section, name))}</td>'
         f"<td>{escape(RULES.get(name, ''))}</td></tr>"
         for section in SECTIONS
         if (scores := numbers.get(section))

@@ -10,7 +10,8 @@ from typing import Any
 
 from ophclip.evaluate.instrument_scores import instrument_scores
 from ophclip.evaluate.phase_scores import phase_scores
-from ophclip.evaluate.predictions import NAME, Predictions, load_predictions, save_predictions
+from ophclip.evaluate.predictions import NAME, Predictions, save_predictions
+from ophclip.evaluate.smoothing import smoothed
 from ophclip.files import replace_file
 
 ROUNDED = 6  # decimals of a published number: more would differ between machines
@@ -30,16 +31,26 @@ class Results:
 
     def summary(self) -> dict[str, Any]:
         """Return the headline numbers under the names of the command line's JSON."""
-        phase, instrument = self.numbers.get("phase", {}), self.numbers.get("instrument", {})
+        scores = self.numbers
+        if "settings" in scores:  # of a series, the one that learnt from most
+            scores = list(scores["settings"].values())[-1]
+        phase, instrument = scores.get("phase", {}), scores.get("instrument", {})
+        rule = self.numbers.get("instrument_rule", "prompt_softmax")
         return {
-            "phase_accuracy": phase.get("accuracy.per_video_mean"),
-            "phase_chance": phase.get("accuracy.chance_uniform"),
-            "phase_majority": phase.get("accuracy.chance_majority"),
-            "phase_f1": phase.get("f1.per_video_mean.present"),
-            "instrument_map": instrument.get("map.pooled.defined_classes"),
-            "instrument_map_chance": instrument.get("map.chance_prevalence"),
-            "instrument_fpr": instrument.get("fpr.micro.prompt_softmax"),
+            "phase_accuracy": _mean(phase.get("accuracy.per_video_mean")),
+            "phase_chance": _mean(phase.get("accuracy.chance_uniform")),
+            "phase_majority": _mean(phase.get("accuracy.chance_majority")),
+            "phase_f1": _mean(phase.get("f1.per_video_mean.present")),
+            "instrument_map": _mean(instrument.get("map.pooled.defined_classes")),
+            "instrument_map_chance": _mean(instrument.get("map.chance_prevalence")),
+            "instrument_fpr": _mean(instrument.get(f"fpr.micro.{rule}")),
         }
+
+
+def _mean(value: Any) -> float | None:
+    """Return a number, or the mean of one over seeds."""
+    found: float | None = value["mean"] if isinstance(value, dict) else value
+    return found
 
 
 def numbers_of(predictions: Predictions) -> dict[str, Any]:
@@ -50,12 +61,21 @@ def numbers_of(predictions: Predictions) -> dict[str, Any]:
         "frames": predictions.num_rows,
         "frames_without_scored_phase": predictions.num_unscored,
     }
+    numbers |= _scores(predictions)
+    smooth_s = predictions.facts.get("smooth_s", 0.0)
+    if smooth_s:
+        numbers["smoothed"] = {"seconds": smooth_s, **_scores(smoothed(predictions, smooth_s))}
+    published: dict[str, Any] = rounded(numbers)
+    return published
+
+
+def _scores(predictions: Predictions) -> dict[str, Any]:
+    scores: dict[str, Any] = {}
     if predictions.phase_names:
-        numbers["phase"] = phase_scores(predictions)
+        scores["phase"] = phase_scores(predictions)
     if predictions.instrument_names:
-        numbers["instrument"] = instrument_scores(predictions)
-    rounded: dict[str, Any] = _rounded(numbers)
-    return rounded
+        scores["instrument"] = instrument_scores(predictions)
+    return scores
 
 
 def write_results(out: Path, predictions: Predictions) -> Results:
@@ -67,43 +87,37 @@ def write_results(out: Path, predictions: Predictions) -> Results:
 
 def write_scores(out: Path, predictions: Predictions) -> Results:
     """Write what follows from the predictions: all but themselves."""
-    numbers = numbers_of(predictions)
     out.mkdir(parents=True, exist_ok=True)
+    numbers = write_metrics(out, predictions)
+    write_report(out, numbers, predictions)
+    return Results(numbers, out)
+
+
+def write_metrics(out: Path, predictions: Predictions) -> dict[str, Any]:
+    """Write `metrics.json` and return its content."""
+    numbers = numbers_of(predictions)
     replace_file(out / "metrics.json", (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode())
-    results = Results(numbers, out)
-    _report(results, predictions)
-    return results
+    return numbers
 
 
-def rescore(source: Path, out: Path | None = None) -> Results:
-    """Compute metrics, plots and report again from stored predictions: no model, no data.
-
-    `source` is a folder of results or a predictions file; what is written goes beside it, or into `out`.
-
-    Raises:
-        UsageError: there are no predictions.
-        DamageError: they are damaged.
-    """
-    predictions = load_predictions(source)
-    return write_scores(out or (source if source.is_dir() else source.parent), predictions)
-
-
-def _report(results: Results, predictions: Predictions) -> None:
+def write_report(out: Path, numbers: dict[str, Any], predictions: Predictions) -> None:
+    """Write `report.html` and its figures."""
     from ophclip.evaluate.report import render_report
 
-    html, figures = render_report(results.numbers, predictions)
-    plots = results.out / "plots"
+    html, figures = render_report(numbers, predictions)
+    plots = out / "plots"
     plots.mkdir(exist_ok=True)
     for name, svg in figures.items():
         replace_file(plots / f"{name}.svg", svg.encode())
-    replace_file(results.report, html.encode())
+    replace_file(out / "report.html", html.encode())
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
+    """Return plain JSON types with every number as it is published."""
     if isinstance(value, float):
         return round(value, ROUNDED)
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_rounded(item) for item in value]
+        return [rounded(item) for item in value]
     return value

@@ -2,10 +2,11 @@
 """Encoders by name, the dual encoder that pretraining trains, and its files."""
 
 from ophclip.models.dual_encoder import DualEncoder, ModelConfig, build_model, load_model, save_model
-from ophclip.models.encoders import ModuleEncoder, load_encoder
+from ophclip.models.encoders import Features, ModuleEncoder, load_encoder
 
 __all__ = [
     "DualEncoder",
+    "Features",
     "ModelConfig",
     "ModuleEncoder",
     "build_model",

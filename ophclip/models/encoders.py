@@ -19,6 +19,8 @@ from ophclip.video.geometry import Geometry
 
 TINY_SEED = 20241122
 
+Features = Literal["projected", "backbone"]
+
 
 class ModuleEncoder:
     """A network as the cache sees it: uint8 frames `[n, H, W, 3]` to float16 rows `[n, dim]`."""
@@ -48,17 +50,18 @@ class ModuleEncoder:
         return encoded
 
 
-def load_encoder(spec: str, device: str = "cpu") -> ModuleEncoder:
+def load_encoder(spec: str, device: str = "cpu", features: Features = "projected") -> ModuleEncoder:
     """Load an encoder: "tiny", a run folder, or a transformers vision model by name or folder.
 
     "tiny" is a small fixed network that needs no download. A run folder gives the trained model: its rows
-    are normalised joint embeddings. Nothing is fetched.
+    are normalised joint embeddings, or, for "backbone", what its visual tower gives before the projection.
+    Nothing is fetched.
 
     Raises:
         UsageError: there is no such encoder on this machine.
     """
     if (Path(spec) / "model.safetensors").is_file() and (Path(spec) / "model.toml").is_file():
-        return _run_encoder(Path(spec), device)
+        return _run_encoder(Path(spec), device, features)
     tower = _tower(spec, device)
     size = int(tower.image_size)  # type: ignore[arg-type]
     return ModuleEncoder(
@@ -86,22 +89,23 @@ def _tower(spec: str, device: str) -> nn.Module:
         return build_vision(spec).to(device).eval()
 
 
-def _run_encoder(run: Path, device: str) -> ModuleEncoder:
+def _run_encoder(run: Path, device: str, features: Features) -> ModuleEncoder:
     model = load_model(run, device)
-    hashed, geometry = [hash_weights(model)], model.geometry
-    if model.vision is None:
-        backbone = _tower(model.config.vision, device)
-        hashed.append(hash_weights(backbone))
+    hashed = [hash_weights(model)]
+    tower = model.vision
+    if tower is None:
+        tower = _tower(model.config.vision, device)
+        hashed.append(hash_weights(tower))
 
-        def embed(frames: Tensor) -> Tensor:
-            return model.embed_features(backbone(frames))
-    else:
-        embed = model.embed_frames
+    def encode(frames: Tensor) -> Tensor:
+        found: Tensor = tower(frames)
+        return F.normalize(model.embed_features(found), dim=-1) if features == "projected" else found
+
     return ModuleEncoder(
-        "run",
-        lambda frames: F.normalize(embed(frames), dim=-1),
-        dim=model.dim,
-        geometry=geometry,
+        "run" if features == "projected" else f"run-{features}",
+        encode,
+        dim=model.dim if features == "projected" else int(tower.dim),  # type: ignore[arg-type]
+        geometry=model.geometry,
         weights_hash="-".join(hashed),
         device=device,
     )

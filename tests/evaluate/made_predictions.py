@@ -23,8 +23,12 @@ def predicted(
 ) -> VideoPrediction:
     """Return a video whose phases and cosines are as given; an instrument is probable where it is > 0."""
     length = len(truth)
-    instruments = np.zeros((length, 2), np.int64) if present is None else np.array(present)
-    scores = np.array(cosines if cosines is not None else np.zeros((length, 2)), dtype=np.float32)
+    instruments = (
+        np.zeros((length, 2), np.int64) if present is None else np.array(present, np.int64).reshape(length, 2)
+    )
+    scores = np.array(cosines if cosines is not None else np.zeros((length, 2)), dtype=np.float32).reshape(
+        length, 2
+    )
     return VideoPrediction(
         video_id=video_id,
         times_s=np.arange(length, dtype=np.float64),

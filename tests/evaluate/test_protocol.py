@@ -14,7 +14,7 @@ from ophclip.cache import open_cache
 from ophclip.errors import OphclipError, UsageError
 from ophclip.evaluate import Results, evaluate, rescore
 from ophclip.evaluate.datasets import load_dataset
-from ophclip.evaluate.protocol import _data_hash
+from ophclip.evaluate.facts import data_hash
 from ophclip.models import ModelConfig, build_model, save_model
 
 
@@ -130,15 +130,15 @@ def test_results_go_into_the_run_unless_told_otherwise(
     assert found.numbers["data_sha256"] != results.numbers["data_sha256"]
 
 
-def test_the_data_hash_is_of_what_is_scored_and_not_of_its_order(simulated_corpus: Path) -> None:
+def test_thedata_hash_is_of_what_is_scored_and_not_of_its_order(simulated_corpus: Path) -> None:
     data = load_dataset("simulated", simulated_corpus)
-    before = _data_hash(data)
-    assert _data_hash(replace(data, items=data.items[::-1])) == before
-    assert _data_hash(replace(data, items=data.items[1:])) != before
-    assert _data_hash(replace(data, fps=2.0)) != before
+    before = data_hash(data)
+    assert data_hash(replace(data, items=data.items[::-1])) == before
+    assert data_hash(replace(data, items=data.items[1:])) != before
+    assert data_hash(replace(data, fps=2.0)) != before
     assert data.items[0].phases is not None
     data.items[0].phases[0] += 1
-    assert _data_hash(data) != before
+    assert data_hash(data) != before
 
 
 def test_a_video_shorter_than_its_labels_is_refused(own_corpus: Path, untrained_run: Path) -> None:
