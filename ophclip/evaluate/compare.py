@@ -130,9 +130,9 @@ def _refuse_different_data(results: Sequence[Result]) -> None:
         other = first.setdefault(result.dataset, result)
         if other.data_sha256 != result.data_sha256:
             raise UsageError(
-                f"{other.folders[0]} and {result.folders[0]} are not comparable: both are of {result.dataset}, but "
-                f"with different videos, labels or classes (data sha256 {other.data_sha256[:12]} and "
-                f"{result.data_sha256[:12]})",
+                f"{other.folders[0]} and {result.folders[0]} are not comparable: both are of "
+                f"{result.dataset}, but with different videos, labels or classes (data sha256 "
+                f"{other.data_sha256[:12]} and {result.data_sha256[:12]})",
                 remedy="evaluate both on the same download, split and background, then compare",
             )
 

@@ -88,8 +88,10 @@ def _picture_span(run: Run, scale: float) -> str:
 
 def _truth(video: VideoPrediction) -> Labels:
     assert video.true_instruments is not None
-    return (video.true_instruments != 0).astype(np.int64)
+    present: Labels = (video.true_instruments != 0).astype(np.int64)
+    return present
 
 
 def _reported(video: VideoPrediction) -> Labels:
-    return (video.instrument_probabilities > PRESENT).astype(np.int64)
+    reported: Labels = (video.instrument_probabilities > PRESENT).astype(np.int64)
+    return reported

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the numbers of a report come from: every fact of the predictions, and how to compute all of it again."""
+"""Where the numbers of a report come from: every fact, and how to compute all of it again."""
 
 from __future__ import annotations
 

@@ -100,11 +100,17 @@ def write_metrics(out: Path, predictions: Predictions) -> dict[str, Any]:
     return numbers
 
 
-def write_report(out: Path, numbers: dict[str, Any], predictions: Predictions) -> None:
-    """Write `report.html` and its figures."""
+def write_report(
+    out: Path,
+    numbers: dict[str, Any],
+    predictions: Predictions,
+    *,
+    settings: dict[str, Any] | None = None,
+) -> None:
+    """Write `report.html` and its figures; `settings` are the means of the series that the numbers are of."""
     from ophclip.evaluate.report import render_report
 
-    html, figures = render_report(numbers, predictions)
+    html, figures = render_report(numbers, predictions, settings=settings)
     plots = out / "plots"
     plots.mkdir(exist_ok=True)
     for name, svg in figures.items():

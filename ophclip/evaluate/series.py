@@ -78,7 +78,7 @@ def _write_summary(out: Path, written: Sequence[tuple[str, Predictions, dict[str
     numbers = rounded({**facts, "settings": settings})
     replace_file(out / "metrics.json", (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode())
     shown = next(part for part in written if part[1].facts["setting"] == names[-1])
-    write_report(out, shown[2], shown[1])
+    write_report(out, shown[2], shown[1], settings=numbers["settings"])
     return Results(numbers, out)
 
 
