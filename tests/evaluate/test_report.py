@@ -20,6 +20,7 @@ from ophclip.evaluate.predictions import Predictions, VideoPrediction
 from ophclip.evaluate.report import render_report
 from ophclip.evaluate.report_rules import RULES
 from ophclip.evaluate.results import numbers_of, write_results
+from ophclip.evaluate.series import write_series
 
 EVIL = "<script>alert(1)</script>&\"'</title>]]>"
 
@@ -238,6 +239,35 @@ def test_clips_are_shown_by_what_their_class_was_taken_for() -> None:
     assert "rhexis: 2 of 3 right" in text
 
 
+def test_a_series_of_probes_is_reported_with_all_its_settings(tmp_path: Path) -> None:
+    facts = {"protocol": "few-shot/frame/1", "prompts": None, "instrument_rule": "probe_sigmoid"}
+    series = []
+    for setting, seed in (("shots-1", 0), ("shots-1", 1), ("shots-4", 0)):
+        chosen = {task: {"C": 1.0} for task in ("phase", "instrument")}
+        own = {"setting": setting, "seed": seed, "train_videos": ["t"], "chosen": chosen}
+        series.append(with_facts(made([drawn("a", seed), drawn("b", 9)]), **facts, **own))
+    write_series(tmp_path, series)
+    page = Page((tmp_path / "report.html").read_text())
+    assert "A logistic regression has learnt from 1 other videos (shots-4, seed 0)" in page.text
+    own_numbers, summary = (
+        json.loads((tmp_path / part / "metrics.json").read_text()) for part in ("shots-4/seed-0", ".")
+    )
+    of_settings = [number for number in page.numbers if number.place[0] == "settings"]
+    assert len(of_settings) >= 3 * 3
+    for number in page.numbers:
+        expected = number.found_in(summary if number in of_settings else own_numbers)
+        assert number.value == ("" if expected is None else repr(expected)), number.place
+
+
+def test_smoothed_numbers_are_reported_apart() -> None:
+    html, numbers, _ = rendered(with_facts(made([drawn("a"), drawn("b", 1)]), smooth_s=3.0))
+    page = Page(html)
+    assert "After smoothing over 3 seconds" in page.text
+    smoothed = [number for number in page.numbers if number.place[0] == "smoothed"]
+    assert len(smoothed) > 20
+    assert all(number.value == repr(number.found_in(numbers)) for number in smoothed)
+
+
 def test_a_dataset_without_instruments_has_a_report_of_phases_alone() -> None:
     video = replace(
         drawn("a"),
@@ -250,7 +280,7 @@ def test_a_dataset_without_instruments_has_a_report_of_phases_alone() -> None:
     assert "nstrument" not in Page(html).text
 
 
-@pytest.mark.parametrize("videos", [[], [predicted("empty", [], [])], [predicted("one", [0], [0])]])
+@pytest.mark.parametrize("videos", [[predicted("empty", [], [])], [predicted("one", [0], [0])]])
 @pytest.mark.parametrize("unit", ["second", "clip", "picture"])
 def test_next_to_nothing_has_a_report(videos: list[VideoPrediction], unit: str) -> None:
     html, _, figures = rendered(with_facts(made(videos), unit=unit))
