@@ -17,7 +17,7 @@ from conftest import SCALE
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ophclip.bench import Case, Contest, Result, Session, Target
+from ophclip.bench import Case, Contest, Result, Target
 from ophclip.cache import FeatureCache, open_cache
 from ophclip.cache.build import provenance_of
 from ophclip.cache.commit import CacheWriter

@@ -50,14 +50,16 @@ def matched_segments(truth: Labels, predicted: Labels, overlaps: Sequence[float]
     (true, true_bounds), (said, said_bounds) = _stretches(truth, predicted)
     if not true.size:
         return np.zeros(len(overlaps) + 2, dtype=np.int64)
-    first = np.maximum(said_bounds[:-1, None], true_bounds[:-1])
-    last = np.minimum(said_bounds[1:, None], true_bounds[1:])
-    shared = np.clip(last - first, 0, None) * (said[:, None] == true)
-    union = np.diff(said_bounds)[:, None] + np.diff(true_bounds) - shared
-    ratio = shared / union
-    best = ratio.argmax(axis=1)
-    reached = ratio[np.arange(said.size), best]
-    matched = [np.unique(best[reached >= overlap]).size for overlap in overlaps]
+    # Only stretches that share a row can match, and each shared piece lies between two neighbouring bounds.
+    begins = np.union1d(true_bounds, said_bounds)
+    shared, begins = np.diff(begins), begins[:-1]
+    of_true = np.searchsorted(true_bounds, begins, side="right") - 1
+    of_said = np.searchsorted(said_bounds, begins, side="right") - 1
+    union = np.diff(true_bounds)[of_true] + np.diff(said_bounds)[of_said] - shared
+    ratio = np.where(true[of_true] == said[of_said], shared / union, 0)
+    order = np.lexsort((of_true, -ratio, of_said))  # the best of each predicted one first, then the earliest
+    best = order[np.unique(of_said[order], return_index=True)[1]]
+    matched = [np.unique(of_true[best[ratio[best] >= overlap]]).size for overlap in overlaps]
     return np.array([*matched, true.size, said.size], dtype=np.int64)
 
 
