@@ -15,7 +15,7 @@ from ophclip.evaluate.predictions import Predictions
 from ophclip.evaluate.report_parts import bullet_list, class_table, figure, first_and_all, folded, things_of
 
 EXAMPLES = 4  # of the worst videos, and of the best, that are shown before the rest is unfolded
-OPEN_LEGEND = 14  # classes; a longer legend is folded
+OPEN_LEGEND = 24  # classes; a longer legend is folded
 OPEN_CLASSES = 24  # of those taken for others
 OPEN_BARS = 10  # of the best classes, and of the worst, where there are many
 MISTAKES = 10
