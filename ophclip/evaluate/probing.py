@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophclip.evaluate import metrics
+from ophclip.evaluate.logistic import Features, Probe, Scaling, fit_instruments, fit_phases, sigmoid, softmax
 from ophclip.evaluate.predictions import UNSCORED, VideoPrediction
-from ophclip.evaluate.probe import Features, Probe, Scaling, fit_instruments, fit_phases, sigmoid, softmax
 from ophclip.evaluate.rows import Rows
 
 C_GRID = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from ophclip.evaluate.probe import Scaling, fit_instruments, fit_phases, sigmoid, softmax
+from ophclip.evaluate.logistic import Scaling, fit_instruments, fit_phases, sigmoid, softmax
 
 
 def drawn(rows: int = 120, dim: int = 6, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
