@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-MAX_STEPS = 500
-TOLERANCE = 1e-5  # of the gradient's largest entry
+MAX_STEPS = 200
+TOLERANCE = 1e-4  # of the largest entry of the mean loss's gradient, as scikit-learn's
+LEAST_GAIN = 1e-7  # of the mean loss, in one step
 NEVER = -30.0  # the logit of a class that training never shows
 
 Features = NDArray[np.float32]
@@ -119,7 +120,7 @@ def _minimize(
         max_iter=MAX_STEPS,
         history_size=20,
         tolerance_grad=TOLERANCE,
-        tolerance_change=1e-9,
+        tolerance_change=LEAST_GAIN,
         line_search_fn="strong_wolfe",
     )
     scale = 1 / len(features)  # a mean, so that steps and tolerance do not depend on the number of rows
