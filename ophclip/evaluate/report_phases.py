@@ -20,6 +20,7 @@ OPEN_CLASSES = 24  # of those taken for others
 OPEN_BARS = 10  # of the best classes, and of the worst, where there are many
 MISTAKES = 10
 ENOUGH = 10  # frames of a class: of fewer, no share is told in words
+LISTED = 8  # classes by name in a sentence
 MOST_BYTES = 2 << 20  # of the ribbons: beyond it, the videos in the middle are left to predictions.npz
 
 Section = tuple[str, dict[str, str]]  # HTML, and its figures by name
@@ -71,6 +72,10 @@ def _words(numbers: dict[str, Any]) -> list[str]:
     if len(ranked) > 1:
         best, worst = (_share_found(phase, name, things) for name in (ranked[0], ranked[-1]))
         words.append(f"Found best: {best}. Found least: {worst}.")
+    absent = [plots.readable(name) for name, own in by_class.items() if not own["frames"]]
+    if absent:
+        more = f" and {len(absent) - LISTED} more" if len(absent) > LISTED else ""
+        words.append(f"Never true here: {escape(', '.join(absent[:LISTED]))}{more}.")
     return words
 
 
