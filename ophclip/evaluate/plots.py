@@ -24,7 +24,7 @@ PICTURE_STYLE = (
     "text{font:11px system-ui,'DejaVu Sans',sans-serif;fill:#1f2933}.soft{fill:#52606d}.end{text-anchor:end}"
     ".mid{text-anchor:middle}.grid{stroke:#cbd2d9;fill:none}.track{fill:#eef1f4}.bar{fill:#0b7285}"
     ".mark{fill:#1f2933}.veil{fill:#fff;fill-opacity:.65}.hit{fill:#0b7285}.false{fill:#e8590c}"
-    ".true{fill:#7b8794}.number{font-size:10px;paint-order:stroke;stroke-width:3px}"
+    ".onbar{fill:#fff}.true{fill:#7b8794}.number{font-size:10px;paint-order:stroke;stroke-width:3px}"
 )
 
 
