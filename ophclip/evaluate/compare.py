@@ -14,7 +14,7 @@ import numpy as np
 from ophclip.errors import DamageError, UsageError
 from ophclip.evaluate.compare_flips import FEW_VIDEOS, PairedTest, holm, paired_test
 from ophclip.evaluate.compare_results import Result, load_results
-from ophclip.evaluate.compare_videos import VideoMetric, video_values
+from ophclip.evaluate.compare_videos import FALSE_REPORTS, VideoMetric, video_values
 from ophclip.evaluate.predictions import Predictions, load_predictions
 from ophclip.evaluate.report_headlines import Headline, headlines_of
 from ophclip.evaluate.report_rules import RULES
@@ -62,11 +62,13 @@ class Comparison:
 
     def difference(self, pair: Pair) -> float:
         """Return the difference of the numbers in the table for a pair; 0 where there is none."""
+        rows = [self.table[self.runs.index(run)] for run in (pair.first, pair.second)]
         for index, column in enumerate(self.columns):
-            if (column.dataset, column.headline.label) == (pair.dataset, pair.metric.label):
-                cells = [self.table[self.runs.index(run)][index] for run in (pair.first, pair.second)]
-                values = [cell.value for cell in cells if cell and cell.value is not None]
-                return values[1] - values[0] if len(values) == 2 else 0.0
+            cells = [row[index] for row in rows]
+            values = [cell.value for cell in cells if cell and cell.value is not None]
+            same = column.dataset == pair.dataset and column.headline.name.startswith(pair.metric.family)
+            if same and len(values) == 2:
+                return values[1] - values[0]
         return 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -222,4 +224,8 @@ def _notes(comparison: Comparison) -> list[str]:
     protocols = sorted({result.protocol for result in comparison.results})
     if len(protocols) > 1:
         notes.append(f"the protocols differ: {', '.join(protocols)}")
+    names = dict.fromkeys(column.headline.name for column in comparison.columns)
+    rules = [name for name in names if name.startswith(FALSE_REPORTS.family)]
+    if len(rules) > 1:
+        notes.append(f"the rules by which an instrument counts as reported differ: {', '.join(rules)}")
     return notes

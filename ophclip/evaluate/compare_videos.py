@@ -17,23 +17,33 @@ PRESENT = 0.5  # a probability above it says that the instrument is in view
 
 @dataclass(frozen=True)
 class VideoMetric:
-    """A metric of one video: its name, a plain one, and the rule; averaged over videos in a comparison."""
+    """A metric of one video: its name, a plain one, and the rule; averaged over videos in a comparison.
+
+    `family` begins the names of the numbers over all videos that measure the same.
+    """
 
     name: str
+    family: str
     label: str
     rule: str
     more_is_better: bool = True
 
 
-ACCURACY = VideoMetric("accuracy.by_video", "phase accuracy", "share of a video's scored rows that are right")
-F1 = VideoMetric("f1.by_video.present", "phase F1", "macro F1 over phases true or predicted in a video")
+ACCURACY = VideoMetric(
+    "accuracy.by_video", "accuracy.", "phase accuracy", "share of a video's scored rows that are right"
+)
+F1 = VideoMetric(
+    "f1.by_video.present", "f1.", "phase F1", "macro F1 over phases true or predicted in a video"
+)
 PRECISION = VideoMetric(
     "map.by_video.defined_classes",
+    "map.",
     "instrument mAP",
     "mean average precision over instruments that occur in a video",
 )
 FALSE_REPORTS = VideoMetric(
     "fpr.by_video.micro",
+    "fpr.micro.",
     "false reports (FPR)",
     "share of a video's absent instruments reported as present",
     more_is_better=False,

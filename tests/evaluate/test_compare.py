@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from ophclip.evaluate.compare import compare
 from ophclip.evaluate.compare_flips import holm, paired_test
 from ophclip.evaluate.compare_page import render_comparison
 from ophclip.evaluate.compare_videos import video_values
-from ophclip.evaluate.predictions import Predictions
+from ophclip.evaluate.predictions import Predictions, VideoPrediction
 from ophclip.evaluate.results import write_results
 from ophclip.evaluate.series import write_series
 
@@ -47,25 +48,31 @@ def videos_of(right: float, *, videos: int = 7, seed: int = 0, rows: int = 20) -
                 cosines=cosines.tolist(),
             )
         )
-    return made(parts)
+    return with_facts(made(parts), bootstrap={"resamples": 50, "seed": 0})
 
 
 def with_facts(predictions: Predictions, **facts: object) -> Predictions:
     return replace(predictions, facts={**predictions.facts, **facts})
 
 
-@pytest.fixture
-def stored(tmp_path: Path) -> list[str]:
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three runs, of which the last is the best; two of them on a second dataset of four videos."""
-    folders = []
-    for run, right in (("low", 0.2), ("middle", 0.5), ("high", 0.9)):
-        folders.append(tmp_path / run / "evaluate-made")
-        write_results(folders[-1], videos_of(right, seed=len(folders)))
-    for run in ("low", "high"):
-        folders.append(tmp_path / run / "evaluate-other")
-        other = with_facts(videos_of(0.5, videos=4, seed=len(folders)), dataset="other", data_sha256="e" * 64)
-        write_results(folders[-1], other)
-    return [str(folder) for folder in folders]
+    root = tmp_path_factory.mktemp("results")
+    for seed, (run, right) in enumerate((("low", 0.2), ("middle", 0.5), ("high", 0.9))):
+        write_results(root / run / "evaluate-made", videos_of(right, seed=seed))
+    for seed, run in enumerate(("low", "high")):
+        other = with_facts(videos_of(0.5, videos=4, seed=seed), dataset="other", data_sha256="e" * 64)
+        write_results(root / run / "evaluate-other", other)
+    return root
+
+
+@pytest.fixture
+def stored(written: Path, tmp_path: Path) -> list[str]:
+    """The folders of the results, which a test may spoil."""
+    root = shutil.copytree(written, tmp_path / "results")
+    made_of = [root / run / "evaluate-made" for run in ("low", "middle", "high")]
+    return [str(folder) for folder in (*made_of, *(root / run / "evaluate-other" for run in ("low", "high")))]
 
 
 @given(values)
@@ -169,7 +176,7 @@ def test_runs_are_rows_and_datasets_are_columns(stored: list[str]) -> None:
     assert names == [
         (dataset, label)
         for dataset in ("made", "other")
-        for label in ("phase accuracy", "phase F1", "instrument mAP", "false reports (FPR)")
+        for label in ("phase accuracy", "phase F1", "instrument mAP", "false reports (FPR, prompts)")
     ]
     numbers = json.loads((Path(stored[0]) / "metrics.json").read_text())
     cell = found.table[0][0]
@@ -200,6 +207,35 @@ def test_few_videos_come_with_a_warning(stored: list[str]) -> None:
         for n in notes
     )
     assert not any(note.startswith("made: with") for note in notes)
+
+
+def test_a_table_that_contradicts_the_mean_over_videos_is_pointed_out(tmp_path: Path) -> None:
+    # Pooled, the long video decides; in the mean over videos, the three short ones do.
+    def videos(short: float, long: float) -> Predictions:
+        def video(name: str, rows: int, fires: float) -> VideoPrediction:
+            cosines = np.full((rows, 2), -1.0)
+            cosines[: int(fires * rows)] = 1.0
+            return predicted(name, [0] * rows, [0] * rows, cosines=cosines.tolist())
+
+        return made([video("long", 100, long), *(video(f"s{n}", 10, short) for n in range(3))])
+
+    write_results(tmp_path / "a", videos(short=0.1, long=0.9))
+    write_results(tmp_path / "b", videos(short=0.5, long=0.1))
+    notes = compare([str(tmp_path / "a"), str(tmp_path / "b")]).notes
+    assert [note for note in notes if "says the opposite" in note] == [
+        "made, false reports (FPR), b - a: the table's number, by its own averaging rule, says the opposite "
+        "of the mean over videos"
+    ]
+
+
+def test_zero_shot_and_a_probe_are_noted_to_differ_in_protocol_and_rule(
+    stored: list[str], tmp_path: Path
+) -> None:
+    probe = with_facts(videos_of(0.5), protocol="few-shot/frame/1", instrument_rule="probe_sigmoid")
+    write_results(tmp_path / "probe", probe)
+    found = compare([stored[0], str(tmp_path / "probe")])
+    assert "the protocols differ: few-shot/frame/1, zero-shot/frame/1" in found.notes
+    assert found.notes[-1].endswith("differ: fpr.micro.prompt_softmax, fpr.micro.probe_sigmoid")
 
 
 def test_a_comparison_of_the_same_folders_is_always_the_same(stored: list[str]) -> None:
