@@ -87,7 +87,7 @@ class Probing:
         self, scaling: Scaling, learnt: list[Labelled], held: list[Labelled]
     ) -> tuple[Probe, dict[str, Any]]:
         features, present = scaling(_features(learnt)), self._present(learnt)
-        held_features, truth = scaling(_features(held)), self._present(held)
+        held_features, truth = scaling(_features(held, len(scaling.mean))), self._present(held)
 
         def score(probe: Probe) -> float:
             return float(
@@ -118,10 +118,9 @@ class Probing:
         return np.concatenate([np.zeros((0, self.num_instruments), dtype=np.int64), *parts])
 
 
-def _features(items: list[Labelled]) -> Features:
-    if not items:
-        return np.zeros((0, 0), dtype=np.float32)
-    return np.concatenate([item.features for item in items])
+def _features(items: list[Labelled], dim: int = 0) -> Features:
+    """Return the features of all rows; `dim` is their length where there may be no item."""
+    return np.concatenate([item.features for item in items] or [np.zeros((0, dim), dtype=np.float32)])
 
 
 def _scored(scaling: Scaling, items: list[Labelled]) -> tuple[Features, NDArray[np.int64]]:

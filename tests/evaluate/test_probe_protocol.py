@@ -13,7 +13,6 @@ from ophclip.corpus.simulate import simulate
 from ophclip.errors import UsageError
 from ophclip.evaluate import Results, load_predictions, probe, rescore
 
-
 C_GRID = (1e-3, 1e-1)
 
 

@@ -28,7 +28,7 @@ ITEMS = {f"v{seed}": item(seed, unscored=seed == 1) for seed in range(6)}
 
 @pytest.mark.parametrize("standardize", [True, False])
 def test_what_the_features_hold_is_learnt(standardize: bool) -> None:
-    probing = Probing(3, 2, (1e-2, 1.0), standardize)
+    probing = Probing(3, 2, (1.0, 10.0), standardize)
     found = probing.fit(ITEMS, ["v0", "v1"], ["v2"]).predict("v3", ITEMS["v3"])
     assert found.true_phases is not None
     assert found.true_instruments is not None
