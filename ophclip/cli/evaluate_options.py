@@ -16,7 +16,7 @@ OF_PROBES = ("shots", "percents", "seeds", "features", "standardize", "c_grid", 
 OF_PROMPTS = ("prompts", "variant", "pool", "smooth_s")
 
 
-class Numbers(click.ParamType):
+class Numbers(click.ParamType):  # type: ignore[type-arg]
     """Numbers with commas between them."""
 
     name = "N,N"

@@ -113,4 +113,6 @@ def _joined(
 
 
 def _ratio(numerator: Numbers, denominator: Numbers) -> Numbers:
-    return np.divide(numerator, denominator, out=np.full(np.shape(numerator), np.nan), where=denominator > 0)
+    ratio: Numbers = np.full(np.shape(numerator), np.nan)
+    np.divide(numerator, denominator, out=ratio, where=denominator > 0)
+    return ratio

@@ -132,7 +132,7 @@ def _minimize(
         return float(total.detach())
 
     with torch.enable_grad():
-        optimizer.step(closure)
+        optimizer.step(closure)  # type: ignore[no-untyped-call]
     return w.detach().numpy(), b.detach().numpy()
 
 

@@ -62,7 +62,9 @@ def _joined(predictions: Predictions) -> tuple[NDArray[np.int64], NDArray[np.int
 
 def _majority(pooled: metrics.ClassCounts) -> Numbers:
     total = pooled.true.sum(axis=1)
-    return np.divide(pooled.true.max(axis=1), total, out=np.full(total.shape, np.nan), where=total > 0)
+    share: Numbers = np.full(total.shape, np.nan)
+    np.divide(pooled.true.max(axis=1), total, out=share, where=total > 0)
+    return share
 
 
 def _macro_means(
@@ -98,7 +100,9 @@ def _stretches(videos: list[VideoPrediction], draws: Draws) -> dict[str, Numbers
 
 def _matched_f1(counts: Numbers, column: int) -> Numbers:
     total = counts[:, -2] + counts[:, -1]
-    return np.divide(2 * counts[:, column], total, out=np.full(total.shape, np.nan), where=total > 0)
+    f1: Numbers = np.full(total.shape, np.nan)
+    np.divide(2 * counts[:, column], total, out=f1, where=total > 0)
+    return f1
 
 
 def _class_numbers(

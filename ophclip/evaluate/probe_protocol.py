@@ -180,8 +180,8 @@ def _unseen(data: Dataset, learnt: Sequence[Labelled]) -> dict[str, list[str]]:
     phases = [part.rows.phases for part in learnt if part.rows.phases is not None]
     tools = [part.rows.instruments for part in learnt if part.rows.instruments is not None]
     seen = set(np.concatenate(phases).tolist()) if phases else set()
-    shown = np.concatenate(tools).any(axis=0) if tools else np.zeros(len(data.instrument_names), dtype=bool)
+    shown = set(np.flatnonzero(np.concatenate(tools).any(axis=0)).tolist()) if tools else set()
     return {
         "phases": [name for label, name in enumerate(data.phase_names) if label not in seen],
-        "instruments": [name for name, there in zip(data.instrument_names, shown, strict=True) if not there],
+        "instruments": [name for column, name in enumerate(data.instrument_names) if column not in shown],
     }

@@ -20,11 +20,11 @@ def average_precision(truth: Labels, scores: Scores) -> float:
     Raises:
         ValueError: shapes differ, or a score is NaN or infinite.
     """
-    truth, scores = _checked(truth, scores)
-    if not truth.any():
+    positive, scores = _checked(truth, scores)
+    if not positive.any():
         return NAN
     order = np.argsort(-scores, kind="stable")
-    hits, ranked = truth[order].cumsum(), scores[order]
+    hits, ranked = positive[order].cumsum(), scores[order]
     last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
     hits, ranks = hits[last_of_tie], np.flatnonzero(last_of_tie) + 1
     recall_gained = np.diff(hits, prepend=0) / hits[-1]
@@ -51,7 +51,8 @@ def false_positive_rates(truth: Labels, positive: Labels) -> Numbers:
     negative = np.asarray(truth) == 0
     fired = ((np.asarray(positive) != 0) & negative).sum(axis=0).astype(np.float64)
     total = negative.sum(axis=0)
-    return np.divide(fired, total, out=np.full(fired.shape, NAN), where=total > 0)
+    rates: Numbers = np.divide(fired, total, out=np.full(fired.shape, NAN), where=total > 0)
+    return rates
 
 
 def micro_false_positive_rate(truth: Labels, positive: Labels) -> float:
@@ -63,8 +64,8 @@ def micro_false_positive_rate(truth: Labels, positive: Labels) -> float:
 
 def threshold_at_recall(truth: Labels, scores: Scores, recall: float = 0.95) -> float:
     """Return the highest score at which `recall` of the positives are found, for one class `[T]`."""
-    truth, scores = _checked(truth, scores)
-    found = np.sort(scores[truth])[::-1]
+    positive, scores = _checked(truth, scores)
+    found = np.sort(scores[positive])[::-1]
     return float(found[int(np.ceil(recall * found.size)) - 1]) if found.size else NAN
 
 
@@ -73,16 +74,16 @@ def false_positive_rate_at_recall(truth: Labels, scores: Scores, recall: float =
 
     NaN where the class has no positives or no negatives.
     """
-    truth, scores = _checked(truth, scores)
-    if truth.all() or not truth.any():
+    positive, scores = _checked(truth, scores)
+    if positive.all() or not positive.any():
         return NAN
-    return float((scores[~truth] >= threshold_at_recall(truth, scores, recall)).mean())
+    return float((scores[~positive] >= threshold_at_recall(truth, scores, recall)).mean())
 
 
 def _checked(truth: Labels, scores: Scores) -> tuple[NDArray[np.bool_], Scores]:
-    truth, scores = np.asarray(truth).astype(bool), np.asarray(scores, dtype=np.float64)
-    if truth.shape != scores.shape or truth.ndim != 1:
-        raise ValueError(f"truth and scores must be [T], got {truth.shape} and {scores.shape}")
+    positive, scores = np.asarray(truth).astype(bool), np.asarray(scores, dtype=np.float64)
+    if positive.shape != scores.shape or positive.ndim != 1:
+        raise ValueError(f"truth and scores must be [T], got {positive.shape} and {scores.shape}")
     if not np.isfinite(scores).all():
         raise ValueError("scores must be finite, got NaN or infinity")
-    return truth, scores
+    return positive, scores

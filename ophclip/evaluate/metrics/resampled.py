@@ -40,15 +40,16 @@ def resampled_ranking(
     num_resamples, num_videos = weights.shape
     positive = np.asarray(truth).astype(bool)
     largest = (weights @ _count(video, num_videos)).max(initial=0)
-    exact = np.float32 if largest < EXACT_IN_FLOAT32 else np.float64
-    columns = np.ascontiguousarray(weights.T, dtype=exact)
+    exact = np.dtype(np.float32 if largest < EXACT_IN_FLOAT32 else np.float64)
+    columns: NDArray[np.floating] = np.ascontiguousarray(weights.T, dtype=exact)
     positives = _count(video[positive], num_videos) @ weights.T
     negatives = _count(video[~positive], num_videos) @ weights.T
     wanted = np.ceil(recall * positives)
     area, alarms = np.zeros(num_resamples), np.full(num_resamples, np.nan)
     before = np.zeros(num_resamples)
     for hits_at, rows_at in _thresholds(positive, np.asarray(scores), video, num_videos):
-        hits, rows = hits_at.astype(exact) @ columns, rows_at.astype(exact) @ columns
+        hits: NDArray[np.floating] = hits_at.astype(exact) @ columns
+        rows: NDArray[np.floating] = rows_at.astype(exact) @ columns
         gained = np.diff(hits, axis=0, prepend=before[None].astype(exact))
         precision = np.divide(hits, rows, out=np.zeros_like(hits), where=rows > 0)
         area += np.einsum("kr,kr->r", gained, precision, dtype=np.float64)
