@@ -115,6 +115,9 @@ def write_report(
     plots.mkdir(exist_ok=True)
     for name, svg in figures.items():
         replace_file(plots / f"{name}.svg", svg.encode())
+    for path in plots.glob("*.svg"):  # of an earlier result; what others put there stays
+        if path.stem not in figures and path.stem.startswith(("phase_", "instrument_")):
+            path.unlink()
     replace_file(out / "report.html", html.encode())
 
 

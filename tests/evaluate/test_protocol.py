@@ -37,9 +37,23 @@ def test_every_file_is_written_and_no_temporary_one_is_left(results: Results) ->
         "phase_classes",
         "phase_confusion",
         "instrument_classes",
-        "instrument_timelines",
+        "instrument_timeline_1",
+        "instrument_timeline_2",
+        "instrument_timeline_3",
     }
     assert json.loads((results.out / "metrics.json").read_text()) == results.numbers
+
+
+def test_figures_that_a_result_no_longer_has_are_removed_and_nobody_elses(
+    results: Results, tmp_path: Path
+) -> None:
+    shutil.copy(results.out / "predictions.npz", tmp_path)
+    (tmp_path / "plots").mkdir()
+    for name in ("instrument_timeline_9.svg", "my.svg"):
+        (tmp_path / "plots" / name).write_text("")
+    rescore(tmp_path)
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert names == {"my.svg", *(path.name for path in (results.out / "plots").iterdir())}
 
 
 def test_the_result_names_protocol_data_weights_and_prompts(results: Results) -> None:
@@ -75,7 +89,7 @@ def test_stored_predictions_give_every_file_again_without_model_or_data(
     assert rescore(stored).numbers == results.numbers
     assert rescore(stored / "predictions.npz", tmp_path / "elsewhere").out == tmp_path / "elsewhere"
     written = [path.relative_to(stored) for path in stored.rglob("*") if path.is_file()]
-    assert len(written) == 8
+    assert len(written) == 10
     for name in written:
         assert (stored / name).read_bytes() == (results.out / name).read_bytes(), name
         if name.name != "predictions.npz":
@@ -101,7 +115,7 @@ def test_a_run_that_was_trained_on_is_embedded_anew(
     run.mkdir()
     save_model(build_model(ModelConfig(dim=32, image_size=32), seed=4), run)
     shutil.copytree(results.out, out)
-    names = ("metrics.json", "predictions.npz", "report.html", "plots/instrument_timelines.svg")
+    names = ("metrics.json", "predictions.npz", "report.html", "plots/instrument_classes.svg")
     for number, name in enumerate(names):
         (tmp_path / str(number)).hardlink_to(out / name)
     trained = evaluate(run, dataset="simulated", root=simulated_corpus, out=out)
