@@ -71,14 +71,15 @@ def plan(
 ) -> int:
     """Say what a build of INPUTS would do and take, and which files to look at first; nothing is written."""
     from ophclip.cache import find_inputs
+    from ophclip.cache.encoder import default_batch_size, source_for
     from ophclip.cache.measure import measure
     from ophclip.cache.plan import plan_cache
-    from ophclip.video import open_source
 
     found = find_inputs(inputs)
     device = resolve_device(device)
     encoder = encoder_maker(stream, encoder_name, size)(device)
-    source = open_source(cast("Decoder", decoder), geometry=encoder.geometry, device=device)
+    batch_size = default_batch_size(device)
+    source = source_for(encoder, cast("Decoder", decoder), device, batch_size=batch_size)
     planned = plan_cache(found, out or Path(), encoder=encoder, fps=fps)
     if measure_s:
         measure(planned, source, encoder, seconds=measure_s, seed=seed)
