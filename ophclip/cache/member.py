@@ -113,7 +113,7 @@ class Member:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it gives no sign of life, or decodes several videos together: nobody knows which to blame."""
+        """Whether nobody knows which video is to blame: it gives no sign of life, or decodes several in one."""
         return self._silent_s > STUCK_S or self._is_shared
 
     @property

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decode planned frames with NVIDIA DALI: NVDEC on a GPU; VP8, VP9 and MJPEG also without one.
 
-The only module that imports DALI. Decoding, scaling, turning, cutting and, where it is wanted, normalising are
-one pipeline; what it gives is handed to torch without a copy.
+The only module that imports DALI. Decoding, scaling, turning, cutting and, where it is wanted, normalising
+are one pipeline; what it gives is handed to torch without a copy.
 """
 
 from __future__ import annotations

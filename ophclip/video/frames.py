@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a decoder hands out: frames in host memory as NumPy arrays, or where they were decoded as torch tensors.
+"""What a decoder hands out: NumPy arrays of frames, or torch tensors that lie where they were decoded.
 
 Tensors may lie in memory that the decoder lent (DLPack). It stays theirs for as long as they, or any view of
 them, are alive. On a GPU a tensor must be kept until the work that reads it is done, not only queued: its

@@ -198,7 +198,7 @@ def test_a_cache_holds_all_rows_of_a_video_that_dali_gives_up_midway(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = hide_every_third(sample("vp8.webm"), tmp_path / "late.webm", first=47)
-    monkeypatch.setattr(build, "open_source", lambda *_, **__: dali_else_pyav())
+    monkeypatch.setattr(build, "source_for", lambda *_, **__: dali_else_pyav())
     report = build.build_cache(
         [CacheInput("late", path)], tmp_path / "c.zarr", encoder=FrameRows(WHOLE), fps=25
     )
