@@ -113,7 +113,7 @@ class Member:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether nobody knows which video is to blame: it gives no sign of life, or decodes several in one."""
+        """Whether nobody knows which video is to blame: it is silent, or decodes several in one go."""
         return self._silent_s > STUCK_S or self._is_shared
 
     @property

@@ -72,7 +72,8 @@ def open_source(
     """Return the source that decodes on `device` ("cpu", "cuda", "cuda:N") into `geometry`.
 
     Frames come as arrays, or as `frame_format` allows. `auto` is DALI where `device` is a GPU and DALI is
-    installed, with PyAV for the videos that DALI refuses; otherwise PyAV, with so many `threads` (0: as many as there are cores).
+    installed, with PyAV for the videos that DALI refuses; otherwise PyAV, with so many `threads` (0: as many
+    as there are cores).
 
     Raises:
         UsageError: the decoder is unknown or not installed.
