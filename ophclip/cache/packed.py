@@ -78,9 +78,10 @@ class PackedCache(FeatureCache):
     def attributes(self, video_id: str) -> dict[str, Any]:
         """Return what is stored beside the rows of a video (`layout.VideoAttributes`)."""
         first, end = self._attribute_offsets[self._number(video_id) :][:2].tolist()
-        text = bytearray(end - first)
         try:
-            self._attribute_texts.read_into(memoryview(text), first)
+            texts = self._attribute_texts  # before the memory for one: its size holds the offsets to bounds
+            text = bytearray(end - first)
+            texts.read_into(memoryview(text), first)
             attributes = dict(json.loads(text))
         except (RowFileError, ValueError) as error:
             raise self._damage(f"the attributes of video {video_id!r}: {error}") from error
