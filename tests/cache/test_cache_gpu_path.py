@@ -84,7 +84,7 @@ def test_side_by_side_and_together_they_get_the_rows_that_they_get_alone(
     assert max(goes) <= MAX_TOGETHER
 
 
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, 1])
 def test_the_bytes_do_not_depend_on_engines_and_workers(
     workers: int, clips: list[CacheInput], tmp_path: Path
 ) -> None:
@@ -100,7 +100,7 @@ def test_broken_files_fail_alone_and_the_rest_of_their_go_comes_through(
 ) -> None:
     inputs = list(clips)
     for place, name in ((1, "wiped"), (4, "first"), (6, "last")):
-        packet = {"wiped": 3, "first": 0, "last": 11}[name]
+        packet = {"wiped": 4, "first": 0, "last": 10}[name]
         wipe_packet(clips[2].path, tmp_path / f"{name}.mp4", packet)
         inputs.insert(place, CacheInput(name, tmp_path / f"{name}.mp4"))
     path = tmp_path / "c.zarr"
