@@ -77,7 +77,7 @@ def plan(
 
     found = find_inputs(inputs)
     device = resolve_device(device)
-    encoder = encoder_maker(stream, encoder_name, size)(device)
+    encoder = encoder_maker(stream, encoder_name, size, device)(device)
     batch_size = default_batch_size(device)
     source = source_for(encoder, cast("Decoder", decoder), device, batch_size=batch_size)
     planned = plan_cache(found, out or Path(), encoder=encoder, fps=fps)
