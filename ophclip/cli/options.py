@@ -59,6 +59,14 @@ workers_option: Decorator = click.option(
     "without deadlines.",
 )
 
+deadline_option: Decorator = click.option(
+    "--deadline",
+    "deadline_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Work after which a video counts as hung and fails; default: a minute, and more with its length.",
+)
+
 engines_option: Decorator = click.option(
     "--engines",
     type=click.IntRange(min=1),

@@ -34,7 +34,7 @@ def path(inputs: list[CacheInput], tmp_path: Path) -> Path:
 
 
 def rows_of(path: Path, video_id: str) -> Path:
-    return path / "videos" / video_id / "c" / "0" / "0"
+    return next(file for file in (path / "videos" / video_id / "c").rglob("0") if file.is_file())
 
 
 def journals(path: Path) -> list[Path]:

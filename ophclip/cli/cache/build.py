@@ -11,6 +11,7 @@ from ophclip.cli.cache.encoder_option import encoder_maker, precision_option
 from ophclip.cli.options import (
     all_devices,
     batch_size_option,
+    deadline_option,
     decoder_option,
     device_option,
     engines_option,
@@ -51,13 +52,7 @@ if TYPE_CHECKING:
 @batch_size_option
 @workers_option
 @engines_option
-@click.option(
-    "--deadline",
-    "deadline_s",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Work after which a video counts as hung and fails; default: a minute, and more with its length.",
-)
+@deadline_option
 @click.option(
     "--retry",
     metavar="failed[:REASON]",

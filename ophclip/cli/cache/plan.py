@@ -9,6 +9,7 @@ import click
 from ophclip import console
 from ophclip.cli.cache.encoder_option import encoder_maker
 from ophclip.cli.options import (
+    deadline_option,
     decoder_option,
     device_option,
     json_option,
@@ -53,6 +54,7 @@ GB = 1e9
     metavar="SECONDS",
     help="Real work from which the time is estimated; 0 for none.",
 )
+@deadline_option
 @seed_option
 @json_option
 @quiet_option
@@ -66,6 +68,7 @@ def plan(
     decoder: str,
     device: str,
     measure_s: float,
+    deadline_s: float | None,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -80,7 +83,7 @@ def plan(
     encoder = encoder_maker(stream, encoder_name, size, device)(device)
     batch_size = default_batch_size(device)
     source = source_for(encoder, cast("Decoder", decoder), device, batch_size=batch_size)
-    planned = plan_cache(found, out or Path(), encoder=encoder, fps=fps)
+    planned = plan_cache(found, out or Path(), encoder=encoder, fps=fps, deadline_s=deadline_s)
     if measure_s:
         measure(planned, source, encoder, seconds=measure_s, seed=seed)
     if as_json:
