@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from ophclip.cache.flow import Shared
@@ -47,7 +48,7 @@ class Looking(Generic[Item, Result]):
             while True:
                 with self._news:
                     before = time.monotonic()
-                    self._news.wait_for(lambda at=number: at in self._results, TICK_S)
+                    self._news.wait_for(partial(self._results.__contains__, number), TICK_S)
                     # No more than this is a wait: a machine that slept, or was stopped, is none.
                     self._count(min(time.monotonic() - before, 2 * TICK_S))
                     if number in self._results:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A cache built on a GPU: NVDEC's frames stay on the device, and every engine and batch gives the same rows."""
+"""A cache built on a GPU: frames stay on the device, and any number of engines gives the same rows."""
 
 from __future__ import annotations
 
