@@ -18,14 +18,14 @@ def one_by_one(pieces: Iterator[Piece | None]) -> Iterator[Piece]:
     for piece in pieces:
         if piece is None:
             continue
-        if isinstance(piece, Skipped) or piece.job is None:
+        job = None if isinstance(piece, Skipped) else piece.job
+        if job is None:
             yield piece
-            continue
-        if isinstance(piece, Again):
-            held.pop(piece.job, None)
-            continue
-        if isinstance(piece, Rows):
-            piece = Rows(piece.job, piece.rows.copy())  # a view would hold the rows of a whole batch
-        held.setdefault(piece.job, []).append(piece)
-        if isinstance(piece, Closed | Broken):
-            yield from held.pop(piece.job)
+        elif isinstance(piece, Again):
+            held.pop(job, None)
+        else:
+            # A view would hold the rows of a whole batch.
+            kept = Rows(job, piece.rows.copy()) if isinstance(piece, Rows) else piece
+            held.setdefault(job, []).append(kept)
+            if isinstance(piece, Closed | Broken):
+                yield from held.pop(job)

@@ -114,8 +114,10 @@ class DaliSource:
                         what = "its frames are not those of the container's packet times"
                         raise _refused(wanted[video].info, what)
                     repeats = wanted[video].repeats[place : place + count]
-                    for frames in _repeated(pictures[part], repeats).split(self.batch_size):
-                        yield video, (frames if self._format.as_tensors else frames.cpu().numpy())
+                    frames = _repeated(pictures[part], repeats)
+                    for row in range(0, len(frames), self.batch_size):
+                        batch = frames[row : row + self.batch_size]
+                        yield video, (batch if self._format.as_tensors else batch.cpu().numpy())
                     begin += count
                 first += begin
 
@@ -172,7 +174,7 @@ class DaliSource:
         from nvidia.dali import fn, types
 
         width, height = self.geometry.scaled_size(info.width, info.height)
-        window = {
+        window: dict[str, Any] = {
             "crop": (self.geometry.height, self.geometry.width),
             "crop_pos_y": _position(height - self.geometry.height),
             "crop_pos_x": _position(width - self.geometry.width),
@@ -217,10 +219,9 @@ def _turned(frames: Any, rotation: int) -> Any:
 
 def _as_tensor(output: Any) -> Tensor:
     """Return an output as a tensor over the same memory, which stays lent for as long as the tensor lives."""
-    import torch
+    from torch.utils.dlpack import from_dlpack
 
-    tensor: Tensor = torch.from_dlpack(output.as_tensor())
-    return tensor
+    return from_dlpack(output.as_tensor())
 
 
 def _repeated(pictures: Tensor, repeats: NDArray[np.int64]) -> Tensor:
