@@ -40,7 +40,7 @@ class ModelConfig:
     temperature: float = 0.1
     """Of the contrastive losses; the first value if it is learned."""
     text_pooling: Pooling = "auto"
-    """From token states to one row: "lineage", "mean", "cls" or "eos"; "auto" is what the tower was made for."""
+    """From token states to one row: "lineage", "mean", "cls", "eos", or "auto" for the tower's own."""
     train_vision: str = "full"
     """What of the visual tower trains: "full", "frozen", or "last-n" for its last n blocks."""
     train_text: str = "full"

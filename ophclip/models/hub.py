@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one door to transformers: networks, tokenizers and pixel statistics that are on this machine.
 
-Nothing is fetched: a name is looked up in the local cache of the hub and in folders, and the error for one that
-is in neither says how to fetch it. The library's own talk is kept off stderr; what matters of it, weights that
-a file lacks, is an error here.
+Nothing is fetched: a name is a folder or stands in the hub's cache on this machine, and the error for any other
+says how to fetch it. The library's own talk is kept off stderr; what matters of it, weights that a file lacks,
+is an error here.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _unreadable(name: str, error: Exception) -> UsageError | DamageError:
     if not Path(name).is_dir():
         return UsageError(
             f"model {name!r} is not on this machine",
-            remedy=f"fetch it with `hf download {name}`, or name 'tiny' or a folder with a transformers model",
+            remedy=f"fetch it with `hf download {name}`, or name 'tiny' or a folder with a model",
         )
     if not (Path(name) / "config.json").is_file():
         return UsageError(
