@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one door to transformers: networks, tokenizers and pixel statistics that are on this machine.
 
-Nothing is fetched: a name is a folder or stands in the hub's cache on this machine, and the error for any other
-says how to fetch it. The library's own talk is kept off stderr; what matters of it, weights that a file lacks,
-is an error here.
+Nothing is fetched: a name is a folder or stands in the hub's cache on this machine, and the error for any
+other says how to fetch it. The library's own talk is kept off stderr; what matters of it, weights that a file
+lacks, is an error here.
 """
 
 from __future__ import annotations

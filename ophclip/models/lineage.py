@@ -46,8 +46,8 @@ class ImportReport:
 def load_lineage_weights(model: DualEncoder, path: Path) -> ImportReport:
     """Set the weights of `model` from a state dict of the lineage; see `read_state_dict` for its forms.
 
-    The visual tower must be a ResNet-50 (or absent, in features mode) and the text tower a BERT for all of it to
-    find a place. Nothing is set unless everything that has a place fits.
+    All of it finds a place where the visual tower is a ResNet-50 and the text tower a BERT. Nothing is set
+    unless everything that has a place fits.
 
     Raises:
         UsageError: a shape differs, nothing has a place, or the file is no state dict or holds code.
@@ -127,7 +127,7 @@ def _is_torchvision_like(model: DualEncoder) -> bool:
         config, "downsample_in_first_stage", False
     ):
         raise UsageError(
-            "the ResNet must halve its maps in the 3 x 3 convolutions of stages 2 to 4, as the lineage's does",
+            "the ResNet must halve its maps in the 3 x 3 convolutions of stages 2 to 4, as the file's does",
             remedy="use one with downsample_in_bottleneck = false and downsample_in_first_stage = false",
         )
     return True

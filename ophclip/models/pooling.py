@@ -15,7 +15,7 @@ Pooling = Literal["auto", "lineage", "mean", "cls", "eos"]
 
 
 def default_pooling(model_type: str) -> Pooling:
-    """Return what a tower of that transformers type reads: "eos" for CLIP, which was trained so, or "lineage"."""
+    """Return what suits a tower of that transformers type: "eos" for CLIP, trained so, else "lineage"."""
     return "eos" if model_type.startswith("clip") else "lineage"
 
 
@@ -25,8 +25,8 @@ def pool_text(layers: Sequence[Tensor], mask: Tensor, pooling: Pooling, slots: i
     Args:
         layers: States `[n, L, D]` after each layer, the tower's output last.
         mask: `[n, L]`, 1 for tokens and 0 for the padding to their right.
-        pooling: "lineage" as in `lineage_pooling`; of the output alone "mean" over the tokens, "cls" the first
-            token, "eos" the last.
+        pooling: "lineage" as in `lineage_pooling`; of the output alone "mean" over the tokens, "cls" the
+            first token, "eos" the last.
         slots: Word slots of the lineage's mean, empty ones counted.
     """
     output = layers[-1]
@@ -42,8 +42,8 @@ def pool_text(layers: Sequence[Tensor], mask: Tensor, pooling: Pooling, slots: i
 def lineage_pooling(layers: Sequence[Tensor], mask: Tensor, slots: int) -> Tensor:
     """Pool as the SurgVLP lineage does, in closed form.
 
-    The lineage sums word pieces into words, means over `slots` word slots of which empty ones are zeros, and sums
-    the last four layers. The slots hold every token from [CLS] to [SEP] once, so that is
+    The lineage sums word pieces into words, means over `slots` word slots of which empty ones are zeros, and
+    sums the last four layers. The slots hold every token from [CLS] to [SEP] once, so that is
 
         1 / slots * sum over the last four layers, sum over the tokens up to [SEP], of their states.
     """

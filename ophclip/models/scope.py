@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which part of a tower trains: all of it, none, or its last blocks.
 
-What is frozen needs no gradient, so no graph is kept for it, and stays in evaluation mode: no dropout, and batch
-norms use and keep the statistics that they came with.
+What is frozen needs no gradient, so no graph is kept for it, and stays in evaluation mode: no dropout, and
+batch norms use and keep the statistics that they came with.
 """
 
 from __future__ import annotations

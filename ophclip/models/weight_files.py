@@ -8,6 +8,7 @@ import re
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,15 +40,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     content = _read(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    tensors = (
-        {
-            name: value
-            for name, value in content.items()
-            if isinstance(name, str) and isinstance(value, Tensor)
-        }
-        if isinstance(content, Mapping)
-        else {}
-    )
+    entries = content.items() if isinstance(content, Mapping) else ()
+    tensors = {str(name): value for name, value in entries if isinstance(value, Tensor)}
     if not tensors:
         raise UsageError(
             f"{path} must hold a state dict, got {_describe(content)}", remedy="pass the weights' own file"
@@ -94,21 +88,21 @@ def _read_member(path: Path, member: zipfile.ZipInfo) -> Any:
         try:
             with zipfile.ZipFile(path) as archive, archive.open(member) as packed, unpacked.open("wb") as out:
                 shutil.copyfileobj(packed, out, 1 << 20)
-        except (zipfile.BadZipFile, RuntimeError, EOFError) as error:  # RuntimeError: it asks for a password
-            raise _damage(path, error) from error
-        return (
-            _read_safetensors(unpacked) if unpacked.suffix == ".safetensors" else _read_torch(unpacked, path)
-        )
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
+            raise _damage(path, error) from error  # a RuntimeError: it asks for a password
+        if unpacked.suffix == ".safetensors":
+            return _read_safetensors(unpacked, path)
+        return _read_torch(unpacked, path)
 
 
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path, named: Path | None = None) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise _damage(path, error) from error
+        raise _damage(named or path, error) from error
 
 
 def _read_torch(path: Path, named: Path | None = None) -> Any:
