@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What trains, what is frozen, and what is computed twice: over every pair of towers."""
+"""What trains, what is frozen, and what is computed twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ophclip.errors import UsageError
 from ophclip.models import DualEncoder, ModelConfig, build_model
 
-VISION, TEXT = ("tiny", "resnet", "vit", "clip"), ("tiny", "bert", "clip")
+PAIRS = [("tiny", "tiny"), *itertools.product(("resnet", "vit"), ("bert", "clip"))]
 SCOPES = ("full", "frozen", "last-1")
 TEXTS = ["the phaco probe", "lens", "rhexis"]
 BLOCKS = {"tiny": 4, "resnet": 3, "vit": 3, "clip": 3, "bert": 5}
@@ -40,7 +40,9 @@ def gradients(model: DualEncoder) -> dict[str, Tensor]:
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize(("vision", "text"), itertools.product(VISION, TEXT))
+@pytest.mark.parametrize(
+    ("vision", "text"), [("tiny", "tiny"), ("resnet", "bert"), ("vit", "clip"), ("clip", "bert")]
+)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_just_the_scope_gets_gradients_and_statistics(
     vision: str, text: str, scope: str, towers: dict[str, str]
@@ -65,7 +67,7 @@ def test_just_the_scope_gets_gradients_and_statistics(
     assert moved == {f"{name}.{kind}" for name in trained_norms for kind in statistics}
 
 
-@pytest.mark.parametrize(("vision", "text"), itertools.product(("tiny", "resnet", "vit"), TEXT))
+@pytest.mark.parametrize(("vision", "text"), PAIRS)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_recomputation_changes_neither_gradients_nor_statistics(
     vision: str, text: str, scope: str, towers: dict[str, str]
