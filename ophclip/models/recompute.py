@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 def recompute_in_backward(block: nn.Module) -> None:
     """Make a block keep only its inputs where it trains; its result and its state_dict stay the same."""
     # Bound anew to a copy by deepcopy, as a closure would not be.
-    block.forward = types.MethodType(_checkpointed, block)  # type: ignore[method-assign]
+    block.forward = types.MethodType(_checkpointed, block)
 
 
 @contextmanager
