@@ -108,9 +108,12 @@ def load_encoder(spec: str, device: str = "cpu", precision: str | None = None) -
 
 
 def hash_weights(module: nn.Module) -> str:
-    """Return a short hash of a network's parameters and buffers."""
+    """Return a short hash of a network's parameters and buffers, those that are not saved included.
+
+    Such a buffer holds the mean and deviation that frames are normalised with.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted((module.state_dict() | dict(module.named_buffers())).items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
