@@ -67,7 +67,8 @@ class PretrainedVision(nn.Module):
         output = self.model(pixel_values=planes.float(), **options)
         pooled: Tensor | None = getattr(output, "pooler_output", None)
         if pooled is None:
-            pooled = output.last_hidden_state[:, 0]
+            # A copy: a view would keep the states of every patch alive until the backward pass.
+            pooled = output.last_hidden_state[:, 0].contiguous()
         return pooled.flatten(1)
 
 
