@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import itertools
-from html import escape
 
 from ophclip.evaluate.compare import Cell, Column, Comparison, Pair
 from ophclip.evaluate.plots import Axis, Chart, Row, chart_html, number_html
 from ophclip.evaluate.plots_runs import BOX, short
+from ophclip.evaluate.plots_words import escaped
 from ophclip.evaluate.report import page
 from ophclip.evaluate.report_parts import bullet_list, figure
 from ophclip.evaluate.report_rules import RULES
@@ -21,7 +21,7 @@ def render_comparison(comparison: Comparison) -> str:
     """Return the page; each number has its place in the command's JSON beside it."""
     body = (
         f"<h1>Comparison of {len(comparison.runs)} runs</h1>"
-        f'<p class="lead">{escape(", ".join(comparison.runs))}</p>'
+        f'<p class="lead">{escaped(", ".join(comparison.runs))}</p>'
         f"<h2>All datasets</h2>{_table(comparison)}{_rules(comparison.columns)}"
         f"{_pairs(comparison)}{_notes(comparison)}{_provenance(comparison)}"
     )
@@ -33,10 +33,10 @@ def _table(comparison: Comparison) -> str:
         (dataset, len(list(members)))
         for dataset, members in itertools.groupby(comparison.columns, key=lambda column: column.dataset)
     ]
-    datasets = "".join(f'<th colspan="{count}">{escape(dataset)}</th>' for dataset, count in groups)
-    labels = "".join(f"<th>{escape(column.headline.label)}</th>" for column in comparison.columns)
+    datasets = "".join(f'<th colspan="{count}">{escaped(dataset)}</th>' for dataset, count in groups)
+    labels = "".join(f"<th>{escaped(column.headline.label)}</th>" for column in comparison.columns)
     rows = [
-        f"<tr><th>{escape(run)}</th>"
+        f"<tr><th>{escaped(run)}</th>"
         + "".join(_cell(cell, (str(row), str(column))) for column, cell in enumerate(comparison.table[row]))
         + "</tr>"
         for row, run in enumerate(comparison.runs)
@@ -60,7 +60,7 @@ def _cell(cell: Cell | None, place: tuple[str, str]) -> str:
 def _rules(columns: list[Column]) -> str:
     names = dict.fromkeys(column.headline for column in columns)
     told = [
-        f"{escape(headline.label)}: {escape(RULES[headline.name])}."
+        f"{escaped(headline.label)}: {escaped(RULES[headline.name])}."
         f"{'' if headline.more_is_better else ' Less is better.'}"
         for headline in names
     ]
@@ -84,7 +84,7 @@ def _pairs(comparison: Comparison) -> str:
             f"{metric.rule[:1].upper()}{metric.rule[1:]}, averaged over videos; {better} is better. "
             "The square is the difference, the line its 95 % interval (bootstrap over videos)."
         )
-        heading = f"<h3>{escape(dataset)}, {escape(metric.label)}</h3>"
+        heading = f"<h3>{escaped(dataset)}, {escaped(metric.label)}</h3>"
         parts.append(heading + figure(_differences(group), caption) + _test_table(group))
     return "".join(parts)
 
@@ -138,9 +138,9 @@ def _test_table(group: list[tuple[int, Pair]]) -> str:
             number_html(test.smallest_p, (*key, "smallest_p"), 5),
             number_html(test.videos, (*key, "videos"), 0),
         ]
-        name = f"{escape(pair.second)} - {escape(pair.first)}"
+        name = f"{escaped(pair.second)} - {escaped(pair.first)}"
         numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-        rows.append(f"<tr><td>{name}</td>{numbers}<td>{escape(test.method)}</td></tr>")
+        rows.append(f"<tr><td>{name}</td>{numbers}<td>{escaped(test.method)}</td></tr>")
     holm = "<th>p (Holm)</th>" if several else ""
     head = (
         "<tr><th>pair</th><th>difference</th><th>95 % interval</th><th>p</th>"
@@ -150,7 +150,7 @@ def _test_table(group: list[tuple[int, Pair]]) -> str:
 
 
 def _notes(comparison: Comparison) -> str:
-    notes = bullet_list(map(escape, comparison.notes))
+    notes = bullet_list(map(escaped, comparison.notes))
     return f"<h2>Notes</h2>{notes}" if comparison.notes else ""
 
 
@@ -168,5 +168,5 @@ def _provenance(comparison: Comparison) -> str:
             f"{prompts['file']} version {prompts['version']} ({prompts['variant']})" if prompts else "none",
             result.data_sha256[:16],
         )
-        rows.append("<tr>" + "".join(f"<td>{escape(str(part))}</td>" for part in told) + "</tr>")
+        rows.append("<tr>" + "".join(f"<td>{escaped(str(part))}</td>" for part in told) + "</tr>")
     return f'<h2>Where this comes from</h2><div class="scroll"><table>{head}{"".join(rows)}</table></div>'

@@ -11,10 +11,10 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 from ophclip.evaluate.plots_colours import fill_css, fill_defs, look, number_of
 from ophclip.evaluate.plots_runs import BOX, short
+from ophclip.evaluate.plots_words import escaped
 
 WIDTH, GUTTER, RIGHT = 960, 210, 60  # of a picture, of its names and of its values
 GAP, LINE, PAD = 6, 16, 10  # between rows, a line of text, around the picture
@@ -87,7 +87,7 @@ def number_html(
     value: float | None, key: Sequence[str], digits: int = 3, *, scale: float = 1, signed: bool = False
 ) -> str:
     """Return a number with its exact value and its place in the JSON, for machines that read along."""
-    place = escape(json.dumps(list(key)))
+    place = escaped(json.dumps(list(key)))
     shown = "n/a" if value is None else f"{scale * value:{'+' if signed else ''},.{digits}f}"
     return f'<data value="{"" if value is None else value!r}" data-key="{place}">{shown}</data>'
 
@@ -138,7 +138,7 @@ def legend_html(labels: Sequence[int], names: Sequence[str]) -> str:
     entries = [
         f'<li><svg class="swatch" width="18" height="14" aria-hidden="true">'
         f'<rect class="{look(label)}" width="18" height="14"/></svg>'
-        f"<b>{number_of(label)}</b> {escape(readable(names[label]))}</li>"
+        f"<b>{number_of(label)}</b> {escaped(readable(names[label]))}</li>"
         for label in labels
     ]
     return f'<ul class="legend">{"".join(entries)}</ul>'
@@ -150,10 +150,10 @@ def shortened(name: str, most: int = MAX_LABEL) -> str:
 
 
 def _row_html(row: Row, chart: Chart) -> str:
-    name = escape(row.name)
-    detail = f'<span class="soft">{escape(row.detail)}</span>' if row.detail else ""
+    name = escaped(row.name)
+    detail = f'<span class="soft">{escaped(row.detail)}</span>' if row.detail else ""
     value = number_html(row.value, row.key, 2) if row.key else ""
-    spoken = escape(row.spoken or f"{row.name} {format_number(row.value, 2) if row.key else ''}".strip())
+    spoken = escaped(row.spoken or f"{row.name} {format_number(row.value, 2) if row.key else ''}".strip())
     return (
         f'<div class="row"><span class="name" title="{name}"><span>{name}</span>{detail}</span>'
         f'<svg class="strip" height="{chart.height}" role="img" aria-label="{spoken}">'
@@ -168,7 +168,7 @@ def _strip(row: Row, chart: Chart) -> str:
     lines = f'<path class="grid" d="{grid}" vector-effect="non-scaling-stroke"/>' if grid else ""
     texts = "".join(
         f'<text class="{text.style}" x="{100 * text.at:.2f}%" y="{short(text.top)}">'
-        f"{escape(text.text)}</text>"
+        f"{escaped(text.text)}</text>"
         for text in row.texts
     )
     return (
@@ -179,10 +179,10 @@ def _strip(row: Row, chart: Chart) -> str:
 
 def _axis_svg(axis: Axis, place: str) -> str:
     ticks = "".join(
-        f'<text class="soft {_anchor(share)}" x="{100 * share:.2f}%" y="12">{escape(text)}</text>'
+        f'<text class="soft {_anchor(share)}" x="{100 * share:.2f}%" y="12">{escaped(text)}</text>'
         for share, text in axis.ticks
     )
-    title = f'<text class="soft" x="0" y="{LINE + 12}">{escape(axis.title)}</text>'
+    title = f'<text class="soft" x="0" y="{LINE + 12}">{escaped(axis.title)}</text>'
     return f'<svg {place} aria-hidden="true">{ticks}{title}</svg>'
 
 
@@ -193,8 +193,8 @@ def _anchor(share: float) -> str:
 
 
 def _picture_name(row: Row) -> str:
-    detail = f' <tspan class="soft">{escape(row.detail)}</tspan>' if row.detail else ""
-    return f"{escape(shortened(row.name))}{detail}"
+    detail = f' <tspan class="soft">{escaped(row.detail)}</tspan>' if row.detail else ""
+    return f"{escaped(shortened(row.name))}{detail}"
 
 
 def _legend_svg(chart: Chart, top: int) -> tuple[str, int]:
@@ -203,7 +203,7 @@ def _legend_svg(chart: Chart, top: int) -> tuple[str, int]:
     parts = []
     for index, label in enumerate(chart.labels):
         x, y = PAD + index % columns * width, top + index // columns * (LINE + 2)
-        name = escape(shortened(readable(chart.names[label])))
+        name = escaped(shortened(readable(chart.names[label])))
         parts.append(
             f'<rect class="{look(label)}" x="{x}" y="{y}" width="18" height="12"/>'
             f'<text x="{x + 24}" y="{y + 10}">{number_of(label)} {name}</text>'

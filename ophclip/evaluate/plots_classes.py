@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from ophclip.evaluate.plots import Axis, Chart, Row, format_number, readable
 from ophclip.evaluate.plots_runs import BOX, short
+from ophclip.evaluate.plots_words import escaped
 
 HEIGHT = 14
 AXIS = [(share / 4, f"{share / 4:g}") for share in range(5)]
@@ -64,5 +64,5 @@ def _bar(name: str, scores: dict[str, Any], metric: str, chance: str) -> str:
     if interval:
         low, high = (BOX * bound for bound in interval)
         tick += f'<rect class="mark" x="{short(low)}" y="6.3" width="{short(high - low)}" height="1.4"/>'
-    title = f"<title>{escape(readable(name))}: {escape(told)}</title>"
+    title = f"<title>{escaped(readable(name))}: {escaped(told)}</title>"
     return f'<g><rect class="track" y="2" width="{BOX}" height="{HEIGHT - 4}"/>{bar}{tick}{title}</g>'

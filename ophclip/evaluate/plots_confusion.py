@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ophclip.evaluate.plots import PAD, picture, readable, shortened
 from ophclip.evaluate.plots_colours import number_of
+from ophclip.evaluate.plots_words import escaped
 
 FIELD = 640  # the largest side of the field of cells
 LARGEST, SMALLEST = 46, 6  # sides of a cell
@@ -123,7 +123,7 @@ def _cell(place: tuple[int, int, int], share: float, told: str) -> str:
         text = f'<text class="{style}" x="{x + side / 2:g}" y="{y + side / 2 + 4:g}">{100 * share:.0f}</text>'
     return (
         f'<g><rect class="bar" x="{x}" y="{y}" width="{side}" height="{side}" '
-        f'fill-opacity="{_shade(share)}"/>{text}<title>{escape(told)}</title></g>'
+        f'fill-opacity="{_shade(share)}"/>{text}<title>{escaped(told)}</title></g>'
     )
 
 
@@ -158,8 +158,8 @@ def _names(
             row = f"{shortened(readable(names[label]), 24)} ({total:,}) {row}"
             column = f"{number_of(label)} {shortened(readable(names[label]), 18)}"
         x, y = left + middle, top - 6
-        parts.append(f'<text class="end" x="{left - 5}" y="{top + middle + 4:g}">{escape(row)}</text>')
+        parts.append(f'<text class="end" x="{left - 5}" y="{top + middle + 4:g}">{escaped(row)}</text>')
         turned = f' transform="rotate(-45 {x:g} {y})"' if named else ""
         style = "" if named else ' class="mid"'
-        parts.append(f'<text{style} x="{x:g}" y="{y}"{turned}>{escape(column)}</text>')
+        parts.append(f'<text{style} x="{x:g}" y="{y}"{turned}>{escaped(column)}</text>')
     return parts

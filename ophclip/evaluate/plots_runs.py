@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ophclip.evaluate.plots_words import escaped
 
 COLUMNS = 2000  # of a strip: where a video has more rows, each column shows its most frequent label
 BOX = 1000  # the width of a strip in its own units
@@ -91,5 +92,5 @@ def short(number: float) -> str:
 
 
 def _path(style: str, outline: str, title: str) -> str:
-    inner = f"><title>{escape(title)}</title></path>" if title else "/>"
+    inner = f"><title>{escaped(title)}</title></path>" if title else "/>"
     return f'<path class="{style}" d="{outline}"{inner}'

@@ -7,7 +7,6 @@ program can hold the one against the other. There is no script, and the page may
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from ophclip.evaluate.plots import format_number as format_number
 from ophclip.evaluate.plots import number_html
 from ophclip.evaluate.plots_colours import fill_css, fill_defs
 from ophclip.evaluate.plots_phases import seen_labels
+from ophclip.evaluate.plots_words import escaped
 from ophclip.evaluate.predictions import Predictions
 from ophclip.evaluate.report_headlines import headlines_of
 from ophclip.evaluate.report_instruments import instrument_section
@@ -52,7 +52,7 @@ def page(title: str, body: str, labels: list[int]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        f"<title>{escape(title)}</title>"
+        f"<title>{escaped(title)}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<style>{style}</style></head><body>{hidden}{body}</body></html>\n"
     )
@@ -64,8 +64,8 @@ def _head(numbers: dict[str, Any]) -> str:
     if numbers["videos"] != numbers["frames"]:
         scored = f"{numbers['videos']:,} videos, {scored}"
     return (
-        f"<h1>{escape(kind)} evaluation on {escape(numbers['dataset'])}</h1>"
-        f'<p class="lead">{escape(scored)}. {escape(_learnt(numbers))}</p>'
+        f"<h1>{escaped(kind)} evaluation on {escaped(numbers['dataset'])}</h1>"
+        f'<p class="lead">{escaped(scored)}. {escaped(_learnt(numbers))}</p>'
     )
 
 
@@ -90,14 +90,14 @@ def _series(settings: dict[str, Any]) -> str:
     if not settings:
         return ""
     first = next(iter(settings.values()))
-    head = "".join(f"<th>{escape(name)}</th>" for name in settings)
+    head = "".join(f"<th>{escaped(name)}</th>" for name in settings)
     rows = []
     for headline in headlines_of(first):
         cells = "".join(
             f'<td class="number">{_over_seeds(told, (name, *headline.key))}</td>'
             for name, told in settings.items()
         )
-        rows.append(f"<tr><td>{escape(headline.label)}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{escaped(headline.label)}</td>{cells}</tr>")
     videos = "".join(f'<td class="number">{_few(told["train_videos"])}</td>' for told in settings.values())
     return (
         "<h2>From few labels to many</h2><p>Means over seeds, with the standard deviation where there are "
@@ -132,5 +132,5 @@ def _smoothed(numbers: dict[str, Any]) -> str:
 
 
 def _notes(numbers: dict[str, Any]) -> str:
-    notes = [escape(str(note)) for note in numbers["notes"]]
+    notes = [escaped(str(note)) for note in numbers["notes"]]
     return f"<h2>Notes</h2>{bullet_list(notes)}" if notes else ""

@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 from ophclip.evaluate import plots
 from ophclip.evaluate.plots_classes import bar_chart
 from ophclip.evaluate.plots_instruments import mistakes, timeline_chart
 from ophclip.evaluate.plots_phases import worst_first
+from ophclip.evaluate.plots_words import escaped
 from ophclip.evaluate.predictions import Predictions, VideoPrediction
 from ophclip.evaluate.report_headlines import headlines_of
 from ophclip.evaluate.report_parts import bullet_list, class_table, figure, folded, things_of
@@ -66,9 +66,9 @@ def _words(numbers: dict[str, Any]) -> list[str]:
         )
     absent = [name for name, own in found["by_class"].items() if own["average_precision"] is None]
     if absent:
-        listed = escape(", ".join(map(plots.readable, absent)))
+        listed = escaped(", ".join(map(plots.readable, absent)))
         words.append(f"Never in view, so without a score (n/a) and in no mean: {listed}.")
-    words.append(f"An instrument counts as reported by the rule: {escape(found['fpr_rule'])}.")
+    words.append(f"An instrument counts as reported by the rule: {escaped(found['fpr_rule'])}.")
     return words
 
 
@@ -104,5 +104,5 @@ def _timelines(predictions: Predictions) -> Section:
 def _timeline(video: VideoPrediction, drawn: dict[str, plots.Chart]) -> str:
     chart = drawn[video.video_id]
     if not chart.rows:
-        return f"<h4>{escape(video.video_id)}</h4><p>No instrument is in view, and none is reported.</p>"
-    return f"<h4>{escape(video.video_id)}</h4>{plots.chart_html(chart)}"
+        return f"<h4>{escaped(video.video_id)}</h4><p>No instrument is in view, and none is reported.</p>"
+    return f"<h4>{escaped(video.video_id)}</h4>{plots.chart_html(chart)}"

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import Any
 
 from ophclip.evaluate.plots import Chart, chart_html, number_html, readable
 from ophclip.evaluate.plots_runs import short
+from ophclip.evaluate.plots_words import escaped
 from ophclip.evaluate.report_headlines import Headline, headlines_of
 from ophclip.evaluate.report_rules import RULES
 
@@ -35,10 +35,10 @@ def metric_table(numbers: dict[str, Any], place: tuple[str, ...] = ()) -> str:
     for part in place:
         numbers = numbers[part]
     rows = [
-        f"<tr><td><code>{escape(name)}</code></td>"
+        f"<tr><td><code>{escaped(name)}</code></td>"
         f'<td class="number">{number_html(scores[name], (*place, section, name))}</td>'
         f'<td class="number">{interval_html(scores, (*place, section, name))}</td>'
-        f"<td>{escape(RULES.get(name, ''))}</td></tr>"
+        f"<td>{escaped(RULES.get(name, ''))}</td></tr>"
         for section in SECTIONS
         if (scores := numbers.get(section))
         for name in _names(scores)
@@ -50,9 +50,9 @@ def metric_table(numbers: dict[str, Any], place: tuple[str, ...] = ()) -> str:
 def class_table(section: str, scores: dict[str, dict[str, Any]]) -> str:
     """Return all numbers of all classes, with their intervals."""
     columns = [column for column in next(iter(scores.values()), {}) if column != "ci95"]
-    head = "".join(f"<th>{escape(readable(column))}</th>" for column in columns)
+    head = "".join(f"<th>{escaped(readable(column))}</th>" for column in columns)
     rows = [
-        f"<tr><td>{index}</td><td>{escape(readable(name))}</td>"
+        f"<tr><td>{index}</td><td>{escaped(readable(name))}</td>"
         + "".join(_cell(own, (section, "by_class", name), column) for column in columns)
         + "</tr>"
         for index, (name, own) in enumerate(scores.items(), start=1)
@@ -64,12 +64,12 @@ def class_table(section: str, scores: dict[str, dict[str, Any]]) -> str:
 
 def figure(body: str, caption: str) -> str:
     """Return a figure with its caption below."""
-    return f'<figure>{body}<figcaption class="soft">{escape(caption)}</figcaption></figure>'
+    return f'<figure>{body}<figcaption class="soft">{escaped(caption)}</figcaption></figure>'
 
 
 def folded(summary: str, body: str) -> str:
     """Return what a reader opens if they want it."""
-    return f"<details><summary>{escape(summary)}</summary>{body}</details>"
+    return f"<details><summary>{escaped(summary)}</summary>{body}</details>"
 
 
 def things_of(numbers: dict[str, Any]) -> str:
@@ -110,7 +110,7 @@ def interval_svg(
         else f'<line class="chance" x1="{short(100 * chance)}%" x2="{short(100 * chance)}%" y1="0" y2="16"/>'
     )
     return (
-        f'<svg class="strip" height="16" role="img" aria-label="{escape(spoken)}">'
+        f'<svg class="strip" height="16" role="img" aria-label="{escaped(spoken)}">'
         f'<rect class="track" y="5" width="100%" height="6"/>{bar}{whisker}{tick}</svg>'
     )
 
@@ -126,10 +126,10 @@ def _card(scores: dict[str, Any], headline: Headline) -> str:
         facts.append(f"chance {number_html(chance, (section, headline.chance))}")
     better = "" if headline.more_is_better else " Less is better."
     return (
-        f"<li><h3>{escape(label)}</h3><b>{number_html(value, headline.key)}</b>"
+        f"<li><h3>{escaped(label)}</h3><b>{number_html(value, headline.key)}</b>"
         f"{interval_svg(value, interval, chance, f'{label} on a scale from 0 to 1')}"
         f'<p class="facts">{"; ".join(facts)}</p>'
-        f'<p class="soft">{escape(RULES.get(name, ""))}.{better}</p></li>'
+        f'<p class="soft">{escaped(RULES.get(name, ""))}.{better}</p></li>'
     )
 
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 from ophclip.evaluate import plots
 from ophclip.evaluate.plots_classes import bar_chart
 from ophclip.evaluate.plots_confusion import confusion_figure, largest_mistakes
 from ophclip.evaluate.plots_phases import class_chart, phase_chart
+from ophclip.evaluate.plots_words import escaped
 from ophclip.evaluate.predictions import Predictions
 from ophclip.evaluate.report_parts import bullet_list, class_table, figure, first_and_all, folded, things_of
 
@@ -75,14 +75,14 @@ def _words(numbers: dict[str, Any]) -> list[str]:
     absent = [plots.readable(name) for name, own in by_class.items() if not own["frames"]]
     if absent:
         more = f" and {len(absent) - LISTED} more" if len(absent) > LISTED else ""
-        words.append(f"Never true here: {escape(', '.join(absent[:LISTED]))}{more}.")
+        words.append(f"Never true here: {escaped(', '.join(absent[:LISTED]))}{more}.")
     return words
 
 
 def _share_found(phase: dict[str, Any], name: str, things: str) -> str:
     own = phase["by_class"][name]
     share = plots.number_html(own["recall"], ("phase", "by_class", name, "recall"), 0, scale=100)
-    return f"{escape(plots.readable(name))} ({share} % of its {own['frames']:,} {things})"
+    return f"{escaped(plots.readable(name))} ({share} % of its {own['frames']:,} {things})"
 
 
 def _ribbons(chart: plots.Chart) -> str:
@@ -141,7 +141,7 @@ def _mistakes(phase: dict[str, Any], names: Sequence[str], things: str) -> str:
         )
         key = ("phase", "confusion", str(mistake.true), str(mistake.predicted))
         rows.append(
-            f"<tr><td>{escape(true)}</td><td>{escape(said)}</td>"
+            f"<tr><td>{escaped(true)}</td><td>{escaped(said)}</td>"
             f'<td class="number">{plots.number_html(mistake.frames, key, 0)}</td>'
             f'<td class="number">{100 * mistake.share:.0f} %</td></tr>'
         )

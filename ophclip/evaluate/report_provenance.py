@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from typing import Any
 
+from ophclip.evaluate.plots_words import escaped
 from ophclip.evaluate.report_parts import SECTIONS
 
 FIRST = ("protocol", "weights", "prompts", "data_sha256", "source", "licence")
@@ -18,7 +18,7 @@ def provenance(numbers: dict[str, Any]) -> str:
     """Return the facts as a table, and the command; what has no place elsewhere in the report is here."""
     names = [*(name for name in FIRST if name in numbers), *(n for n in numbers if n not in FIRST)]
     rows = [
-        f"<tr><th>{escape(name)}</th><td><code>{escape(told)}</code></td></tr>"
+        f"<tr><th>{escaped(name)}</th><td><code>{escaped(told)}</code></td></tr>"
         for fact in names
         if fact not in ELSEWHERE
         for name, told in _told(fact, numbers[fact])
@@ -49,6 +49,7 @@ def _where(part: str) -> str:
             "<code>predictions.npz</code>."
         )
     return (
-        f"This is one probe of a series: its numbers and predictions are in <code>{escape(part)}</code>, and "
+        "This is one probe of a series: its numbers and predictions are in "
+        f"<code>{escaped(part)}</code>, and "
         "<code>metrics.json</code> beside this file has means over seeds of all settings."
     )

@@ -142,10 +142,24 @@ def test_hostile_names_are_shown_as_they_are_and_do_no_harm() -> None:
             assert "script" not in tags
 
 
-@pytest.mark.parametrize("video_id", ["$x^2$ \\foo", "手術-1", "_" * 200, "a\x00b"])
-def test_strange_video_ids_are_shown(video_id: str) -> None:
-    html, _, _ = rendered(made([drawn(video_id)]))
-    assert video_id.replace("\x00", "") in Page(html).text.replace("\x00", "")
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("$x^2$ \\foo", "$x^2$ \\foo"),
+        ("手術-1", "手術-1"),
+        ("_" * 200, "_" * 200),
+        ("a\x00\x1b[31mb", "a\ufffd\ufffd[31mb"),
+        ("lone \udcff", "lone \ufffd"),
+    ],
+)
+def test_strange_names_are_shown_in_the_page_and_in_figures(name: str, shown: str, tmp_path: Path) -> None:
+    predictions = replace(made([drawn(name)]), phase_names=[name, "b", "c"], instrument_names=[name, "d"])
+    write_results(tmp_path, predictions)
+    text = Page((tmp_path / "report.html").read_text(encoding="utf-8")).text
+    assert shown.replace("_", " ") in text
+    assert shown in text
+    for path in (tmp_path / "plots").iterdir():
+        ElementTree.parse(path)
 
 
 def test_the_same_predictions_give_the_same_bytes_and_others_do_not() -> None:

@@ -46,18 +46,19 @@ def resampled_ranking(
     negatives = _count(video[~positive], num_videos) @ weights.T
     wanted = np.ceil(recall * positives)
     area, alarms = np.zeros(num_resamples), np.full(num_resamples, np.nan)
-    before = np.zeros(num_resamples)
+    before = np.zeros(num_resamples, dtype=exact)
     for hits_at, rows_at in _thresholds(positive, np.asarray(scores), video, num_videos):
         hits: NDArray[np.floating] = hits_at.astype(exact) @ columns
         rows: NDArray[np.floating] = rows_at.astype(exact) @ columns
-        gained = np.diff(hits, axis=0, prepend=before[None].astype(exact))
-        precision = np.divide(hits, rows, out=np.zeros_like(hits), where=rows > 0)
+        chosen = np.flatnonzero(np.isnan(alarms) & (hits[-1] >= wanted))  # reached in this block
+        first = (hits[:, chosen] >= wanted[chosen]).argmax(axis=0)
+        alarms[chosen] = (rows - hits)[first, chosen] if chosen.size else 0
+        gained = np.empty_like(hits)
+        np.subtract(hits[0], before, out=gained[0])
+        np.subtract(hits[1:], hits[:-1], out=gained[1:])
+        before = hits[-1].copy()
+        precision = np.divide(hits, np.maximum(rows, 1, out=rows), out=hits)  # no row: no hit either
         area += np.einsum("kr,kr->r", gained, precision, dtype=np.float64)
-        enough = hits >= wanted
-        first = enough.argmax(axis=0)
-        chosen = np.isnan(alarms) & enough.any(axis=0)
-        alarms[chosen] = (rows - hits)[first[chosen], np.flatnonzero(chosen)]
-        before = hits[-1].astype(np.float64)
     found = positives > 0
     return Ranked(
         np.divide(area, positives, out=np.full(num_resamples, np.nan), where=found),
@@ -72,14 +73,15 @@ def _thresholds(
     levels = np.unique(scores[positive])[::-1]
     # The threshold at which a row is first counted: rows below all of them never are.
     place = levels.size - np.searchsorted(levels[::-1], scores, side="right")
+    order = np.argsort(place, kind="stable")
+    place, positive, video = place[order], positive[order], video[order]
     hits_before, rows_before = np.zeros(num_videos, np.int64), np.zeros(num_videos, np.int64)
     for begin in range(0, levels.size, BLOCK):
         size = min(BLOCK, levels.size - begin)
-        within = (place >= begin) & (place < begin + size)
-        cells = (place[within] - begin) * num_videos + video[within]
-        shape = (size, num_videos)
-        new_rows = np.bincount(cells, minlength=size * num_videos).reshape(shape)
-        new_hits = np.bincount(cells[positive[within]], minlength=size * num_videos).reshape(shape)
+        part = slice(*np.searchsorted(place, (begin, begin + size)))
+        cells = (place[part] - begin) * num_videos + video[part]
+        new_rows = np.bincount(cells, minlength=size * num_videos).reshape(size, num_videos)
+        new_hits = np.bincount(cells[positive[part]], minlength=size * num_videos).reshape(size, num_videos)
         hits, rows = new_hits.cumsum(axis=0) + hits_before, new_rows.cumsum(axis=0) + rows_before
         yield hits, rows
         hits_before, rows_before = hits[-1], rows[-1]
