@@ -13,7 +13,7 @@ from ophclip.cache import BuildReport, CacheInput, Encoder, FeatureCache, build_
 from ophclip.errors import OphclipError
 from ophclip.evaluate.datasets import Dataset
 from ophclip.evaluate.pictures import embed_pictures
-from ophclip.models import Features, load_encoder
+from ophclip.models import Features, ModuleEncoder, load_encoder
 from ophclip.video import Decoder
 
 
@@ -32,7 +32,7 @@ def embed_dataset(
         OphclipError: an item cannot be read; it is named.
     """
     if data.unit == "picture":
-        encoder = load_encoder(str(run), device, features)
+        encoder = _encoder(run, device, features)
         _remove_outdated(store, encoder)
         embed_pictures({item.video_id: item.pictures for item in data.items}, store, encoder, fps=data.fps)
         return open_cache(store)
@@ -64,10 +64,15 @@ def embed_videos(
 
     Embeddings of other weights are removed: they are derived, and of no use once the run was trained on.
     """
-    encoder = load_encoder(str(run), device, features)
+    encoder = _encoder(run, device, features)
     _remove_outdated(store, encoder)
     report = build_cache(inputs, store, encoder=encoder, fps=fps, decoder=decoder, device=device)
     return open_cache(store), report
+
+
+def _encoder(run: Path, device: str, features: Features) -> ModuleEncoder:
+    # In fp32 on every device: scores must not depend on it.
+    return load_encoder(str(run), device, features=features, precision="fp32")
 
 
 def _remove_outdated(store: Path, encoder: Encoder) -> None:
