@@ -8,6 +8,7 @@ from ophclip.cache.export import ExportFormat, ExportReport, export_cache
 from ophclip.cache.inputs import CacheInput, find_inputs
 from ophclip.cache.limits import MaxFailures
 from ophclip.cache.pack import PackReport, pack_cache
+from ophclip.cache.parts import Part
 from ophclip.cache.report import BuildReport
 from ophclip.cache.store import FeatureCache, open_cache
 from ophclip.cache.todo import Retry
@@ -22,6 +23,7 @@ __all__ = [
     "FrameRows",
     "MaxFailures",
     "PackReport",
+    "Part",
     "Retry",
     "build_cache",
     "derive_cache",

@@ -74,6 +74,11 @@ if TYPE_CHECKING:
     metavar="N|P%",
     help="Stop with exit code 1 once more videos than this (a number, or a share of all) failed.",
 )
+@click.option(
+    "--part",
+    metavar="I/N",
+    help="Build only the I-th of N parts, by a hash of the id: one command a machine, nothing coordinates them.",
+)
 @json_option
 @quiet_option
 def build(
@@ -90,6 +95,7 @@ def build(
     deadline_s: float | None,
     retry: str | None,
     max_failures: str | None,
+    part: str | None,
     as_json: bool,
 ) -> int:
     """Build a cache from corpora, folders and files; what is stored already is skipped.
@@ -98,10 +104,11 @@ def build(
     runs leave it out until its file changes or --retry asks for it. After an interruption the same command
     goes on where it was.
     """
-    from ophclip.cache import MaxFailures, Retry, build_cache, find_inputs
+    from ophclip.cache import MaxFailures, Part, Retry, build_cache, find_inputs
     from ophclip.cache.threads import default_workers
 
-    found = find_inputs(inputs)
+    chosen = Part.parse(part) if part is not None else Part(1, 1)
+    found = chosen.of(find_inputs(inputs))
     device = resolve_device(device)
     devices = all_devices(device)
     workers = default_workers(devices) if workers is None else workers
@@ -123,7 +130,9 @@ def build(
         max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
     )
     if as_json:
-        console.emit_json({"out": str(out), "encoder": encoder.name, "fps": fps, **report.as_dict()})
+        console.emit_json(
+            {"out": str(out), "encoder": encoder.name, "fps": fps, "part": str(chosen), **report.as_dict()}
+        )
     else:
         _print(out, report)
     return EXIT_PARTIAL if report.failed else EXIT_OK
