@@ -6,28 +6,28 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from ophclip import console
 from ophclip._version import __version__
 from ophclip.cache.clock import StageClock
-from ophclip.cache.commit import CacheWriter
 from ophclip.cache.encoder import Encoder
 from ophclip.cache.extract import Extraction, Recipe
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.limits import MaxFailures
+from ophclip.cache.location import Location
 from ophclip.cache.messages import Given, Setup
 from ophclip.cache.report import BuildReport, Outcome, ReportedProgress
 from ophclip.cache.supervisor import supervised
 from ophclip.cache.threads import threads_each
 from ophclip.cache.todo import Retry, check_ids, sorted_out
+from ophclip.cache.writer import Writer, open_writer
 from ophclip.video import BATCH_SIZE, Decoder, check_fps, open_source
 
 
 def build_cache(
     inputs: Sequence[CacheInput],
-    out: Path,
+    out: Location,
     *,
     encoder: Encoder,
     fps: float | Fraction,
@@ -69,7 +69,7 @@ def build_cache(
     check_ids(inputs)
     fills = device.startswith("cuda") if fills_batches is None else fills_batches
 
-    def outcomes(todo: Sequence[CacheInput], writer: CacheWriter) -> Generator[Outcome, None, None]:
+    def outcomes(todo: Sequence[CacheInput], writer: Writer) -> Generator[Outcome, None, None]:
         report.workers = min(workers, len(todo))
         if not report.workers:
             recipe = Recipe(encoder, source, fps, batch_size, fills)
@@ -86,7 +86,7 @@ def build_cache(
             deadline_s=deadline_s,
         )
 
-    with CacheWriter(out, provenance) as writer, console.progress("cache", len(inputs), "videos") as progress:
+    with open_writer(out, provenance) as writer, console.progress("cache", len(inputs), "videos") as progress:
         counted, todo = ReportedProgress(report, progress), list[CacheInput]()
         for item in sorted_out(inputs, writer, retry):
             if isinstance(item, Outcome):

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from ophclip.cache.check_video import VideoCheck, wrong_times
 from ophclip.cache.content import video_digest
 from ophclip.cache.findings import Finding, VerifyReport
 from ophclip.cache.layout import array_metadata
+from ophclip.cache.location import Location
 from ophclip.cache.pack import blocks
 from ophclip.errors import DamageError
 
@@ -86,7 +86,7 @@ def _check_tables(cache: FeatureCache, checks: Sequence[VideoCheck]) -> list[Fin
     ]
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _holds(path: Location, data: bytes) -> bool:
     try:
         return path.read_bytes() == data
     except OSError:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ophclip import console
-from ophclip.cache.commit import StorageError
 from ophclip.cache.crash import crash_point
 from ophclip.cache.exclusive import alone_in, disk_errors
 from ophclip.cache.journal import LOCK
@@ -27,7 +26,7 @@ from ophclip.cache.packtables import write_root, write_tables
 from ophclip.cache.sharded import Grid, rows_at_a_time
 from ophclip.cache.shardwriter import ShardWriter
 from ophclip.cache.store import FeatureCache, open_cache
-from ophclip.errors import DamageError, UsageError
+from ophclip.errors import DamageError, StorageError, UsageError
 from ophclip.files import fsync_folder, replace_file
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def pack_cache(cache: FeatureCache, out: Path) -> PackReport:
     start = time.perf_counter()
     grid = _grid(cache)
     report = PackReport(str(out), len(cache), grid.shape[0], grid.shape[0] * grid.row_bytes, grid.num_shards)
-    if out.absolute().is_relative_to(Path(cache.path).absolute()):
+    if isinstance(cache.path, Path) and out.absolute().is_relative_to(cache.path.absolute()):
         raise UsageError(f"{out} lies in {cache.path}", remedy="name an --out outside the cache")
     work = out.with_name(f".{out.name}.packing")
     with disk_errors(out), alone_in(work, f"{JOURNAL}/{LOCK}", f"packing into {out}"):

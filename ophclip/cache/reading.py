@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ophclip.cache.clock import StageClock, default_deadline_s
-from ophclip.cache.commit import CacheWriter
 from ophclip.cache.inputs import CacheInput
+from ophclip.cache.location import sha256_of
 from ophclip.cache.pieces import Again, Broken, Closed, Frames, Job, Opened, Piece, Skipped
-from ophclip.cache.source_file import SourceFile, file_sha256, is_current
+from ophclip.cache.source_file import SourceFile, is_current
+from ophclip.cache.writer import Writer
 from ophclip.errors import OphclipError, UsageError
 from ophclip.video import FrameSource, plan_sampling, probe
 from ophclip.video.decode import DaliElsePyav, DaliRefusedError
@@ -35,7 +36,7 @@ class Reader:
         self,
         source: FrameSource,
         fps: float | Fraction,
-        writer: CacheWriter,
+        writer: Writer,
         clock: StageClock,
         on_plan: OnPlan,
     ) -> None:
@@ -67,7 +68,7 @@ class Reader:
             info = probe(item.path)
             plan = plan_sampling(info, self._fps)
         self._on_plan(item.video_id, default_deadline_s(file.source_size, len(info.pts), len(plan)))
-        return Job(item, file, file_sha256(item.path), info, plan)
+        return Job(item, file, sha256_of(item.path), info, plan)
 
     def _pieces(self, job: Job) -> Iterator[Piece]:
         for is_last_try in (False, True):

@@ -13,12 +13,12 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict
 from multiprocessing.connection import wait
 
-from ophclip.cache.commit import CacheWriter
 from ophclip.cache.inputs import CacheInput, as_text
 from ophclip.cache.member import MAX_IN_HAND, Member
 from ophclip.cache.messages import FINISH, PULSE_S, STOP, Done, Fatal, Setup
 from ophclip.cache.report import Outcome
 from ophclip.cache.source_file import SourceFile
+from ophclip.cache.writer import Writer, open_writer
 from ophclip.errors import OphclipError
 
 GRACE_S = 60.0  # for the commit in hand, on a slow disk
@@ -32,7 +32,7 @@ class WorkerError(OphclipError):
 def supervised(
     todo: Sequence[CacheInput],
     setup: Setup,
-    writer: CacheWriter,
+    writer: Writer,
     *,
     devices: Sequence[str],
     workers: int,
@@ -61,7 +61,7 @@ class _Supervisor:
         self,
         todo: Sequence[CacheInput],
         setup: Setup,
-        writer: CacheWriter,
+        writer: Writer,
         devices: Sequence[str],
         workers: int,
         threads: int,
@@ -97,7 +97,7 @@ class _Supervisor:
                 member.ended()
         self._members = []
         if self._num_dead:
-            CacheWriter(self._setup.out, self._setup.provenance).close()  # removes what the dead left
+            open_writer(self._setup.out, self._setup.provenance).close()  # removes what the dead left
             self._num_dead = 0
 
     def _num_left(self) -> int:

@@ -77,7 +77,7 @@ if TYPE_CHECKING:
 @click.option(
     "--part",
     metavar="I/N",
-    help="Build only the I-th of N parts, by a hash of the id: one command a machine, nothing coordinates them.",
+    help="Build only the I-th of N parts, by a hash of the id: one command a machine, no coordinator.",
 )
 @json_option
 @quiet_option
