@@ -32,6 +32,9 @@ BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
 PART_BYTES = 8 << 20  # of a large upload
 SPOOL_BYTES = 64 << 20  # of an upload in memory; what is longer waits in a temporary file
 
+# Without a key in the environment, obstore asks the machine's metadata service for one.
+NO_CREDENTIALS = ("Missing AccessKeyId", "Missing SecretAccessKey", "169.254.169.254", "169.254.170.2")
+
 GO_ON = "then run the same command again: it goes on"
 
 Result = TypeVar("Result")
@@ -261,7 +264,7 @@ def _explanation(bucket: Bucket, key: str, error: Exception) -> Exception:
         return _RangeError(short)
     if "NotImplemented" in text or type(error).__name__ == "NotSupportedError":
         return NotImplementedError(short)
-    if "169.254.169.254" in text or "169.254.170.2" in text:
+    if any(sign in text for sign in NO_CREDENTIALS):
         return StorageError(
             f"{url}: no credentials were found",
             remedy=f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, {GO_ON}",

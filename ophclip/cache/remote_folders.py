@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
+from ophclip.cache.journal import read_commits
 from ophclip.cache.layout import VIDEOS
 from ophclip.cache.location import ObjectPath
 from ophclip.cache.objects import Listed
@@ -25,12 +25,14 @@ def remote_folders(path: ObjectPath) -> dict[str, list[Listed]]:
     return dict(found)
 
 
-def remove_old_folders(path: ObjectPath, committed: Collection[str]) -> list[str]:
+def remove_old_folders(path: ObjectPath) -> list[str]:
     """Remove the folders that no commit speaks of and that nothing was written to for a day; name them."""
     before = datetime.now(UTC) - KEPT
+    folders = remote_folders(path)  # first: what is committed meanwhile is in the journal, which is read next
+    committed = {commit.folder for commit in read_commits(path).values()}
     old = {
         name: entries
-        for name, entries in remote_folders(path).items()
+        for name, entries in folders.items()
         if name not in committed and max(entry.modified for entry in entries) < before
     }
     keys = [entry.key for entries in old.values() for entry in entries]

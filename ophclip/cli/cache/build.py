@@ -8,6 +8,7 @@ import click
 
 from ophclip import console
 from ophclip.cli.cache.encoder_option import encoder_maker
+from ophclip.cli.cache.place import PLACE
 from ophclip.cli.options import (
     all_devices,
     decoder_option,
@@ -20,12 +21,18 @@ from ophclip.errors import EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
     from ophclip.cache import BuildReport
+    from ophclip.cache.location import Location
     from ophclip.video import Decoder
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Cache to build or go on with.")
+@click.option(
+    "--out",
+    required=True,
+    type=PLACE,
+    help="Cache to build or go on with; a folder, or s3://BUCKET/NAME.zarr.",
+)
 @click.option(
     "--encoder",
     "encoder_name",
@@ -83,7 +90,7 @@ if TYPE_CHECKING:
 @quiet_option
 def build(
     inputs: tuple[Path, ...],
-    out: Path,
+    out: Location,
     encoder_name: str,
     fps: float,
     stream: str,
@@ -138,7 +145,7 @@ def build(
     return EXIT_PARTIAL if report.failed else EXIT_OK
 
 
-def _print(out: Path, report: BuildReport) -> None:
+def _print(out: Location, report: BuildReport) -> None:
     console.emit(
         f"{out}: {len(report.committed)} videos stored, {len(report.skipped)} were there already, "
         f"{len(report.failed)} failed"
