@@ -7,6 +7,7 @@ from ophclip.cache.encoder import Encoder, FrameRows
 from ophclip.cache.export import ExportFormat, ExportReport, export_cache
 from ophclip.cache.inputs import CacheInput, find_inputs
 from ophclip.cache.limits import MaxFailures
+from ophclip.cache.merge import MergeReport, merge_caches
 from ophclip.cache.pack import PackReport, pack_cache
 from ophclip.cache.parts import Part
 from ophclip.cache.report import BuildReport
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureCache",
     "FrameRows",
     "MaxFailures",
+    "MergeReport",
     "PackReport",
     "Part",
     "Retry",
@@ -29,6 +31,7 @@ __all__ = [
     "derive_cache",
     "export_cache",
     "find_inputs",
+    "merge_caches",
     "open_cache",
     "pack_cache",
 ]

@@ -30,7 +30,7 @@ TIMEOUT_VARIABLE = "OPHCLIP_S3_TIMEOUT"  # seconds a request may take
 TIMEOUT_S, CONNECT_S, RETRY_S = 60.0, 10.0, 90.0  # of a request, of its connection, until the last retry
 BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
 PART_BYTES = 8 << 20  # of a large upload
-SPOOL_BYTES = 64 << 20  # of an upload in memory; what is longer waits in a temporary file
+SPOOL_BYTES = 16 << 20  # of an upload in memory; what is longer waits in a temporary file
 
 # Without a key in the environment, obstore asks the machine's metadata service for one.
 NO_CREDENTIALS = ("Missing AccessKeyId", "Missing SecretAccessKey", "169.254.169.254", "169.254.170.2")

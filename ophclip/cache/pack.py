@@ -143,15 +143,8 @@ def _with_progress(cache: FeatureCache, hashes: list[bytes]) -> Iterator[tuple[s
 
 
 def _copy(cache: FeatureCache, video_id: str, sha256: bytes, writer: ShardWriter) -> None:
-    checksum = hashlib.sha256()
-    for rows in blocks(cache, video_id):
-        data = rows.reshape(-1).view("u1").data
-        checksum.update(data)
-        writer.write(data)
-    if checksum.digest() != sha256:
-        raise DamageError(
-            f"video {video_id!r}: the rows are not those that were committed", remedy=cache.MENDING
-        )
+    for rows in checked_blocks(cache, video_id, sha256.hex()):
+        writer.write(rows.reshape(-1).view("u1").data)
 
 
 def blocks(cache: FeatureCache, video_id: str) -> Iterator[NDArray[np.generic]]:
@@ -159,6 +152,22 @@ def blocks(cache: FeatureCache, video_id: str) -> Iterator[NDArray[np.generic]]:
     num_rows, step = cache.num_frames(video_id), max(1, BLOCK_BYTES // cache.row_bytes)
     for start in range(0, num_rows, step):
         yield cache.gather([video_id], [start], min(step, num_rows - start))[0]
+
+
+def checked_blocks(cache: FeatureCache, video_id: str, sha256: str) -> Iterator[NDArray[np.generic]]:
+    """Yield the rows of a video as `blocks` does, and raise at their end if they are not those committed.
+
+    Raises:
+        DamageError: they do not have that SHA-256.
+    """
+    checksum = hashlib.sha256()
+    for rows in blocks(cache, video_id):
+        checksum.update(rows.reshape(-1).view("u1").data)
+        yield rows
+    if checksum.hexdigest() != sha256:
+        raise DamageError(
+            f"video {video_id!r}: the rows are not those that were committed", remedy=cache.MENDING
+        )
 
 
 def _publish(work: Path, out: Path) -> None:
