@@ -11,6 +11,7 @@ from typing import Any
 from ophclip import console
 from ophclip._version import __version__
 from ophclip.cache.clock import StageClock
+from ophclip.cache.cluster import on_cluster
 from ophclip.cache.encoder import Encoder
 from ophclip.cache.extract import Extraction, Recipe
 from ophclip.cache.inputs import CacheInput
@@ -41,6 +42,7 @@ def build_cache(
     deadline_s: float | None = None,
     retry: Retry | None = None,
     max_failures: MaxFailures | None = None,
+    ray: str | None = None,
 ) -> BuildReport:
     """Store one row a sampled frame of every input; videos that are already stored are skipped.
 
@@ -54,6 +56,9 @@ def build_cache(
     grow with its length, or on which one dies, fails alone. Each worker takes the next of `devices` (default:
     `device`) and its encoder is `make_encoder(device)`, both of which must pickle; without `make_encoder`,
     `encoder` itself is pickled. The rows do not depend on the number of workers.
+
+    With `ray`, the address of a Ray cluster or "" (see `cluster.on_cluster`), its machines do the work, in at
+    most `workers` tasks at once, or as many as they take where that is 0.
 
     Raises:
         UsageError: `out` holds rows of another encoder, rate, geometry or decoder, or the encoder cannot be
@@ -71,11 +76,15 @@ def build_cache(
 
     def outcomes(todo: Sequence[CacheInput], writer: Writer) -> Generator[Outcome, None, None]:
         report.workers = min(workers, len(todo))
-        if not report.workers:
+        if not report.workers and (ray is None or not todo):
             recipe = Recipe(encoder, source, fps, batch_size, fills)
             return Extraction(recipe, writer, StageClock()).outcomes(todo)
         made = make_encoder or Given(encoder)
         setup = Setup(out, provenance, made, fps, decoder, batch_size, fills, console.is_quiet())
+        if ray is not None:
+            return on_cluster(
+                todo, setup, writer, address=ray, device=device, most=workers, deadline_s=deadline_s
+            )
         return supervised(
             todo,
             setup,

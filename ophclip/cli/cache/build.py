@@ -86,6 +86,14 @@ if TYPE_CHECKING:
     metavar="I/N",
     help="Build only the I-th of N parts, by a hash of the id: one command a machine, no coordinator.",
 )
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="",
+    help="Build on a Ray cluster: the one at ADDRESS, or that runs here, or a new one on this machine. "
+    "--workers is then the most tasks at once; default: as many as the cluster takes.",
+)
 @json_option
 @quiet_option
 def build(
@@ -103,6 +111,7 @@ def build(
     retry: str | None,
     max_failures: str | None,
     part: str | None,
+    ray: str | None,
     as_json: bool,
 ) -> int:
     """Build a cache from corpora, folders and files; what is stored already is skipped.
@@ -118,9 +127,11 @@ def build(
     found = chosen.of(find_inputs(inputs))
     device = resolve_device(device)
     devices = all_devices(device)
-    workers = default_workers(devices) if workers is None else workers
+    if workers is None:
+        workers = default_workers(devices) if ray is None else 0
     make_encoder = encoder_maker(stream, encoder_name, size)
-    encoder = make_encoder("cpu" if workers else device)  # workers make their own
+    is_elsewhere = workers > 0 or ray is not None  # workers make their own
+    encoder = make_encoder("cpu" if is_elsewhere else device)
     report = build_cache(
         found,
         out,
@@ -135,6 +146,7 @@ def build(
         deadline_s=deadline_s,
         retry=Retry.parse(retry) if retry is not None else None,
         max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
+        ray=ray,
     )
     if as_json:
         console.emit_json(
