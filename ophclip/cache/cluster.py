@@ -59,7 +59,7 @@ def on_cluster(
     """Store the videos by tasks of a Ray cluster and yield what became of each, as they end.
 
     `address` is that of a running cluster, or "" for the one that RAY_ADDRESS names or that runs here, and
-    else one that is started for this build. At most `most` tasks run at once; 0: as many as the cluster takes.
+    else one that is started for this build. At most `most` tasks run at once; 0: as many as it takes.
 
     Raises:
         UsageError: Ray is not installed, or there is no cluster at `address`.

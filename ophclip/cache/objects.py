@@ -213,7 +213,9 @@ def _connect(bucket: str) -> Any:
     }
     try:
         return S3Store(bucket, client_options=options, retry_config=retries)
-    except Exception as error:  # a variable that obstore cannot read
+    except Exception as error:  # a variable is missing, or says what obstore cannot read
+        if any(sign in str(error) for sign in NO_CREDENTIALS):
+            raise _no_credentials(f"s3://{bucket}") from error
         raise UsageError(f"s3://{bucket}: {_short(error)}", remedy="mend the AWS_* variables") from error
 
 
@@ -260,15 +262,12 @@ def _explanation(bucket: Bucket, key: str, error: Exception) -> Exception:
     text, short, url = str(error), _short(error), bucket.url(key)
     if "NoSuchBucket" in text:
         return _no_bucket(bucket)
-    if "InvalidRange" in text or "range" in short.lower():
+    if "InvalidRange" in text or "416 Range Not Satisfiable" in text:
         return _RangeError(short)
     if "NotImplemented" in text or type(error).__name__ == "NotSupportedError":
         return NotImplementedError(short)
     if any(sign in text for sign in NO_CREDENTIALS):
-        return StorageError(
-            f"{url}: no credentials were found",
-            remedy=f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, {GO_ON}",
-        )
+        return _no_credentials(url)
     if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
         return StorageError(
             f"{url}: access denied: {short}",
@@ -280,6 +279,13 @@ def _explanation(bucket: Bucket, key: str, error: Exception) -> Exception:
     return StorageError(
         f"{url}: no answer that helps: {short}",
         remedy=f"check the network and AWS_ENDPOINT_URL ({_endpoint()}), {GO_ON}",
+    )
+
+
+def _no_credentials(url: str) -> StorageError:
+    return StorageError(
+        f"{url}: no credentials were found",
+        remedy=f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, {GO_ON}",
     )
 
 

@@ -8,8 +8,9 @@ import logging
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from moto.server import ThreadedMotoServer
@@ -77,6 +78,10 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
         def log_message(self, *_: object) -> None:
             pass
 
+        def finish(self) -> None:
+            with suppress(OSError):  # who asked has given up
+                super().finish()
+
         def handle_one(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
@@ -85,7 +90,7 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
                 ]
                 request = Request(self.command, self.path, len(earlier))
                 proxy.seen.append(request)
-                fate = proxy.fate(request)
+            fate = proxy.fate(request)
             if fate == HANG:
                 self.hang()
             elif fate == FAIL:
@@ -101,7 +106,7 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
             connection = http.client.HTTPConnection("127.0.0.1", server_port, timeout=30)
             connection.request(self.command, self.path, body, dict(self.headers))
             response = connection.getresponse()
-            data, headers = response.read(), dict(response.headers)
+            data, headers = response.read(), response.headers
             connection.close()
             if fate == HANG_LATE:
                 self.hang()
@@ -115,8 +120,9 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
             self.close_connection = True
 
         def answer(
-            self, status: int, data: bytes, headers: dict[str, str] | None = None, is_cut: bool = False
+            self, status: int, data: bytes, headers: Message | None = None, is_cut: bool = False
         ) -> None:
+            self.close_connection = is_cut
             self.send_response(status)
             length = (headers or {}).get("Content-Length", str(len(data)))
             kept = ("ETag", "Last-Modified", "Content-Type", "Content-Range", "x-amz-version-id")
@@ -126,9 +132,8 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
             self.send_header("Content-Length", length)
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(data[: len(data) // 2] if is_cut else data)
-            if is_cut:
-                self.close_connection = True
+                with suppress(OSError):  # who asked has given up
+                    self.wfile.write(data[: len(data) // 2] if is_cut else data)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
