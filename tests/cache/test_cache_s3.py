@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import pickle
 import signal
@@ -51,13 +52,14 @@ from ophclip.cache import (
     remote_lines,
 )
 from ophclip.cache.content import content_hash
-from ophclip.cache.journal import read_commits, read_failures
+from ophclip.cache.journal import line_of, read_commits, read_failures
 from ophclip.cache.listing import list_videos, summarize
 from ophclip.cache.location import ObjectPath, location
 from ophclip.cache.objects import TIMEOUT_VARIABLE, Bucket
 from ophclip.cache.remote_commit import RemoteWriter
 from ophclip.cache.repair import repair_cache
 from ophclip.cache.verify import verify_cache
+from ophclip.cli.main import main
 from ophclip.errors import OphclipError, StorageError, UsageError
 
 POINTS = ("before-data", "mid-data", "after-data", "after-metadata", "before-journal", "after-journal")
@@ -501,3 +503,60 @@ def test_other_urls_are_refused(text: str) -> None:
 def test_a_local_path_stays_one() -> None:
     assert location("a/s3/c.zarr") == Path("a/s3/c.zarr")
     assert isinstance(location(Path("/c.zarr")), Path)
+
+
+def test_fifty_thousand_videos_open_with_few_requests(proxy: Proxy) -> None:
+    place = new_place()
+    write(place, ["v"])
+    commit = read_commits(place)["v"]
+    lines = [
+        line_of(commit._replace(video_id=f"case_{number:05}")._asdict(), number) for number in range(50_000)
+    ]
+    objects_of_one = {str(number): line for number, line in enumerate(lines)}
+    remote_lines.merge(place, "commits", objects_of_one, 2, "writer", 0)
+    proxy.seen.clear()
+    assert len(open_cache(place)) == 50_001
+    assert len(proxy.seen) < 40
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as done:
+        main([*map(str, arguments), "--quiet"])
+    code = done.value.code
+    assert isinstance(code, int)
+    return code, capsys.readouterr().out
+
+
+def test_the_commands_take_urls(
+    place: ObjectPath, clips: list[CacheInput], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    videos, frames = clips[0].path.parent, ("--stream", "frames", "--size", 16, "--fps", 2, "--device", "cpu")
+    code, out = run(capsys, "cache", "build", videos, "--out", place, *frames, "--workers", 2)
+    assert (code, out) == (0, f"{place}: 4 videos stored, 0 were there already, 0 failed\n")
+    assert "v3" in run(capsys, "cache", "ls", place)[1]
+    code, out = run(capsys, "cache", "verify", place)
+    assert (code, "4 videos" in out) == (0, True)
+    assert json.loads(run(capsys, "cache", "info", place, "--json")[1])["videos"] == 4
+    assert "4 videos copied" in run(capsys, "cache", "merge", place, "--out", tmp_path / "c.zarr")[1]
+    assert "4 videos copied" in run(capsys, "cache", "merge", tmp_path / "c.zarr", "--out", f"{place}-2")[1]
+    hashes = [
+        json.loads(run(capsys, "cache", "info", each, "--json")[1])["content_hash"]
+        for each in (place, tmp_path / "c.zarr", f"{place}-2")
+    ]
+    assert len(set(hashes)) == 1
+    assert run(capsys, "cache", "repair", place)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("pack", "{cache}", "--out", "{url}"), ("plan", "{videos}", "--out", "{url}")]
+)
+def test_what_must_lie_on_a_disk_is_refused_elsewhere(
+    arguments: Sequence[str],
+    place: ObjectPath,
+    built: Path,
+    clips: list[CacheInput],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    names = {"cache": built, "videos": clips[0].path, "url": place}
+    assert run(capsys, "cache", *(word.format(**names) for word in arguments))[0] == 2
+    assert keys(place) == []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ophclip import console
-from ophclip.cli.cache.place import PLACE
+from ophclip.cli.cache.place import PLACE, LocalPlace
 from ophclip.cli.options import json_option, quiet_option
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ FORMATS = ("npy", "safetensors", "webdataset")
 
 @click.command()
 @click.argument("path", metavar="CACHE", type=PLACE)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
+@click.option("--out", required=True, type=LocalPlace("exporting"), help="Folder to write into.")
 @click.option("--format", "format_name", required=True, type=click.Choice(FORMATS), help="What to write.")
 @click.option("--id", "chosen", multiple=True, metavar="ID", help="Export this video; may be repeated.")
 @click.option(

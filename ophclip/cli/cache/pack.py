@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ophclip import console
-from ophclip.cli.cache.place import PLACE
+from ophclip.cli.cache.place import PLACE, LocalPlace
 from ophclip.cli.options import json_option, quiet_option
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("path", metavar="CACHE", type=PLACE)
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Packed cache to make.")
+@click.option("--out", required=True, type=LocalPlace("packing"), help="Packed cache to make.")
 @json_option
 @quiet_option
 def pack(path: Location, out: Path, as_json: bool) -> None:

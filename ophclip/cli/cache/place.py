@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -28,6 +29,19 @@ class Place(click.ParamType):  # type: ignore[type-arg]
     ) -> list[CompletionItem]:
         """Complete local paths."""
         return click.Path().shell_complete(ctx, param, incomplete)
+
+
+class LocalPlace(Place):
+    """A local path, where what is made there cannot lie in an object store."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Read the argument."""
+        from ophclip.cache.location import local
+
+        return local(super().convert(value, param, ctx), self._doing)
 
 
 PLACE = Place()
