@@ -16,19 +16,19 @@ import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ophclip import console
-from ophclip.cache.inputs import CacheInput, as_text
+from ophclip.cache.inputs import CacheInput
 from ophclip.cache.layout import read_root
 from ophclip.cache.messages import Fatal, Setup
 from ophclip.cache.report import Outcome
 from ophclip.cache.root import check_provenance
-from ophclip.cache.source_file import SourceFile
 from ophclip.cache.supervisor import GRACE_S, supervised
 from ophclip.cache.writer import Writer, open_writer
+from ophclip.cache.writing import given_up
 from ophclip.errors import OphclipError, UsageError
 
 MAX_VIDEOS = 16  # of a task: each starts a process and loads the encoder
@@ -168,16 +168,7 @@ class _Driver:
             if task.tries + 1 < MAX_TRIES:
                 self._waiting.append(Task({video_id: item}, task.tries + 1))
             else:
-                yield self._failed(item, f"its worker died {MAX_TRIES} times ({how})")
-
-    def _failed(self, item: CacheInput, what: str) -> Outcome:
-        reason = as_text(f"{item.path}: {what}")
-        try:
-            state = asdict(SourceFile.of(item.path))
-        except OSError:
-            state = {}
-        self._writer.fail(item.video_id, reason, **state)
-        return Outcome(item.video_id, "failed", reason=reason)
+                yield given_up(item, f"its worker died {MAX_TRIES} times ({how})", self._writer)
 
     def cancel(self) -> None:
         """Stop what runs: each task finishes the commit in hand; what does not end in time is killed."""

@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ophclip.cache.clock import StageClock
-from ophclip.cache.inputs import as_text
+from ophclip.cache.inputs import CacheInput, as_text
 from ophclip.cache.pieces import Again, Broken, Closed, Job, Opened, Piece, Rows, Skipped
 from ophclip.cache.report import Outcome
+from ophclip.cache.source_file import SourceFile
 from ophclip.cache.writer import Writer
 from ophclip.errors import OphclipError, StorageError, UsageError
 
@@ -47,6 +48,17 @@ def reason_of(error: OphclipError | OSError) -> str:
     if isinstance(error, OphclipError):
         return as_text(error.message)  # with the path, which may be no text
     return as_text(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def given_up(item: CacheInput, what: str, writer: Writer) -> Outcome:
+    """Record that a video failed whose worker cannot say so itself."""
+    reason = as_text(f"{item.path}: {what}")
+    try:
+        state = asdict(SourceFile.of(item.path))
+    except OSError:
+        state = {}
+    writer.fail(item.video_id, reason, **state)
+    return Outcome(item.video_id, "failed", reason=reason)
 
 
 def _stored(

@@ -62,6 +62,8 @@ from ophclip.cache.verify import verify_cache
 from ophclip.cli.main import main
 from ophclip.errors import OphclipError, StorageError, UsageError
 
+pytest.importorskip("obstore")
+
 POINTS = ("before-data", "mid-data", "after-data", "after-metadata", "before-journal", "after-journal")
 _numbers = itertools.count()
 
