@@ -175,12 +175,13 @@ def at_once(act: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Re
         pool.shutdown(cancel_futures=True)
 
 
-_first_user: list[int] = []  # process that has started obstore's threads
+_user: list[int] = []  # the process that has started obstore's threads, which do not survive a fork
 
 
 def _check_not_forked() -> None:
-    _first_user.append(os.getpid())
-    if _first_user[0] != os.getpid():
+    if not _user:
+        _user.append(os.getpid())
+    if _user[0] != os.getpid():
         raise UsageError(
             "a process that was forked cannot read object stores, for its parent does",
             remedy="start workers with spawn: DataLoader(..., multiprocessing_context='spawn')",

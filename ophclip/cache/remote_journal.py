@@ -68,7 +68,10 @@ class RemoteJournal:
             line, name = line_of(entry, self._last_ns), self._new_name(kind, 0)
             folder = self._cache / JOURNAL
             try:
-                folder.bucket.create((folder / name).key, line)
+                if not folder.bucket.create((folder / name).key, line):
+                    raise StorageError(
+                        f"{folder / name} holds another line", remedy="run the same build again"
+                    )
             except StorageError:
                 self._is_reachable = False
                 raise

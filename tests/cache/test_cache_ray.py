@@ -20,6 +20,7 @@ from ophclip.cache.content import content_hash
 from ophclip.cache.journal import read_failures
 from ophclip.cache.messages import Fatal, Given, Setup
 from ophclip.cache.verify import verify_cache
+from ophclip.cli.main import main
 from ophclip.errors import OphclipError
 
 ray = pytest.importorskip("ray")
@@ -124,6 +125,18 @@ def test_bad_and_crashing_videos_fail_alone(
     assert contents(out) == contents(built)
     again = build([white, bad, *clips], out, encoder=OnWhite(crash), ray="")
     assert (again.not_retried, len(again.skipped)) == (["white", "bad"], 4)
+
+
+def test_the_command_builds_on_the_cluster(
+    cluster: None, clips: list[CacheInput], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "c.zarr"
+    frames = ["--stream", "frames", "--size", "16", "--fps", "2", "--device", "cpu", "--quiet"]
+    with pytest.raises(SystemExit) as done:
+        main(["cache", "build", str(clips[0].path), "--out", str(out), *frames, "--part", "1/1", "--ray"])
+    assert done.value.code == 0
+    assert "1 videos stored" in capsys.readouterr().out
+    assert open_cache(out).ids == ["v0"]
 
 
 def test_a_machine_that_does_not_see_the_cache_is_named(clips: list[CacheInput], tmp_path: Path) -> None:
