@@ -26,6 +26,7 @@ from ophclip.errors import StorageError, UsageError
 
 MAX_REQUESTS = 32  # of one process at once
 MAX_RETRIES = 6
+TRIES = 3  # of what changes something, which obstore does not try again after a time-out
 TIMEOUT_VARIABLE = "OPHCLIP_S3_TIMEOUT"  # seconds a request may take
 TIMEOUT_S, CONNECT_S, RETRY_S = 60.0, 10.0, 90.0  # of a request, of its connection, until the last retry
 BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
@@ -97,7 +98,7 @@ class Bucket:
                 data.seek(0)
             obstore.put(store, key, data, chunk_size=PART_BYTES, max_concurrency=4)
 
-        self._try(key, put, tries=3)  # a write that timed out is not tried again by obstore
+        self._try(key, put, tries=TRIES)
 
     def create(self, key: str, data: bytes) -> bool:
         """Store an object unless one is there, whole or not at all; return whether this call did.
@@ -116,7 +117,7 @@ class Bucket:
 
         try:
             return (
-                self._try(key, create, tries=3) or self.get(key) == data
+                self._try(key, create, tries=TRIES) or self.get(key) == data
             )  # an earlier try may have come through
         except (NotSupportedError, NotImplementedError):
             self.put(key, data)
@@ -136,7 +137,7 @@ class Bucket:
         import obstore
 
         if keys:
-            self._try(keys[0], lambda store: obstore.delete(store, list(keys)))
+            self._try(keys[0], lambda store: obstore.delete(store, list(keys)), tries=TRIES)
 
     def url(self, key: str) -> str:
         """Return the URL of a key."""
