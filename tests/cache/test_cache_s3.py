@@ -243,9 +243,9 @@ def test_requests_that_hang_or_break_off_are_made_again(
 def test_a_server_that_says_nothing_ends_a_build_in_time_and_commits_nothing(
     proxy: Proxy, clips: list[CacheInput], built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(objects, "MAX_RETRIES", 0)
     place = new_place()
     build(clips[:2], place)
-    monkeypatch.setattr(objects, "MAX_RETRIES", 0)
     proxy.fate = lambda request: HANG if request.method == "PUT" and "v2" in request.path else ""
     with pytest.raises(StorageError, match="s3://") as raised:
         build(clips, place)
