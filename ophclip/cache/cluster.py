@@ -9,9 +9,7 @@ same place, which must be a shared folder or an object store.
 from __future__ import annotations
 
 import os
-import pickle
 import signal
-import socket
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -21,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from ophclip import console
+from ophclip.cache.cluster_task import WORKERS_A_GPU, store_some
 from ophclip.cache.inputs import CacheInput
-from ophclip.cache.layout import read_root
 from ophclip.cache.messages import Fatal, Setup
 from ophclip.cache.report import Outcome
-from ophclip.cache.root import check_provenance
-from ophclip.cache.supervisor import GRACE_S, supervised
-from ophclip.cache.writer import Writer, open_writer
+from ophclip.cache.supervisor import GRACE_S
+from ophclip.cache.writer import Writer
 from ophclip.cache.writing import given_up
 from ophclip.errors import OphclipError, UsageError
 
@@ -35,7 +32,6 @@ MAX_VIDEOS = 16  # of a task: each starts a process and loads the encoder
 TASKS_A_CPU = 4  # at least, so that the last ones end at about the same time
 MAX_TRIES = 3  # of a video on whose worker the machine gave up
 WAIT_S = 0.5
-WORKERS_A_GPU = 2
 
 
 @dataclass(frozen=True)
@@ -71,29 +67,6 @@ def on_cluster(
             yield from driver.outcomes()
         finally:
             driver.cancel()
-
-
-def store_some(
-    pickled: bytes, items: Sequence[CacheInput], device: str, deadline_s: float | None
-) -> Iterator[Outcome | Fatal]:
-    """Store some videos on the machine that this runs on; the body of a task."""
-    setup: Setup = pickle.loads(pickled)
-    console.set_quiet(True)
-    try:
-        _check_shared(setup)
-        workers = WORKERS_A_GPU if device.startswith("cuda") else 1
-        with open_writer(setup.out, setup.provenance) as writer:
-            yield from supervised(
-                items,
-                setup,
-                writer,
-                devices=(device,),
-                workers=min(workers, len(items)),
-                threads=1,
-                deadline_s=deadline_s,
-            )
-    except OphclipError as error:
-        yield Fatal.of(error)
 
 
 class _Driver:
@@ -203,17 +176,6 @@ def _divided(todo: Sequence[CacheInput], num_cpus: int) -> Iterator[Task]:
     for first in range(0, len(todo), size):
         items = (replace(item, path=item.path.absolute()) for item in todo[first : first + size])
         yield Task({item.video_id: item for item in items})
-
-
-def _check_shared(setup: Setup) -> None:
-    """Check that this machine sees the cache that the build began: else it would make one of its own."""
-    try:
-        check_provenance(setup.out, read_root(setup.out), setup.provenance)
-    except UsageError as error:
-        raise OphclipError(
-            f"the machine {socket.gethostname()} does not see the cache: {error.message}",
-            remedy="name an --out that all machines share, or s3://BUCKET/NAME.zarr",
-        ) from error
 
 
 @contextmanager

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -22,6 +20,7 @@ from tempfile import SpooledTemporaryFile
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from ophclip.cache.object_errors import NO_CREDENTIALS, RangeError, explained, no_credentials, short_form
 from ophclip.errors import StorageError, UsageError
 
 MAX_REQUESTS = 32  # of one process at once
@@ -32,11 +31,6 @@ TIMEOUT_S, CONNECT_S, RETRY_S = 60.0, 10.0, 90.0  # of a request, of its connect
 BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
 PART_BYTES = 8 << 20  # of a large upload
 SPOOL_BYTES = 16 << 20  # of an upload in memory; what is longer waits in a temporary file
-
-# Without a key in the environment, obstore asks the machine's metadata service for one.
-NO_CREDENTIALS = ("Missing AccessKeyId", "Missing SecretAccessKey", "169.254.169.254", "169.254.170.2")
-
-GO_ON = "then run the same command again: it goes on"
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
@@ -57,6 +51,7 @@ class Bucket:
     def __init__(self, name: str) -> None:
         self.name = name
         self._stores: dict[int, Any] = {}  # of this process; a forked one cannot use its parent's
+        self._knows_conditions = True
 
     def get(self, key: str) -> bytes:
         """Return an object."""
@@ -72,7 +67,7 @@ class Bucket:
             return list(
                 self._try(key, lambda store: obstore.get_ranges(store, key, starts=starts, lengths=lengths))
             )
-        except _RangeError as error:
+        except RangeError as error:
             raise IndexError(f"{self.url(key)} is too short") from error
 
     def chunks(self, key: str) -> Iterator[Any]:
@@ -101,12 +96,12 @@ class Bucket:
         self._try(key, put, tries=TRIES)
 
     def create(self, key: str, data: bytes) -> bool:
-        """Store an object unless one is there, whole or not at all; return whether this call did.
+        """Store an object unless one is there, whole or not at all; return whether it now has these bytes.
 
         A store that knows no such condition replaces it: use keys that nobody else writes.
         """
         import obstore
-        from obstore.exceptions import AlreadyExistsError, NotSupportedError
+        from obstore.exceptions import AlreadyExistsError
 
         def create(store: Any) -> bool:
             try:
@@ -115,13 +110,14 @@ class Bucket:
                 return False
             return True
 
-        try:
-            return (
-                self._try(key, create, tries=TRIES) or self.get(key) == data
-            )  # an earlier try may have come through
-        except (NotSupportedError, NotImplementedError):
-            self.put(key, data)
-            return True
+        if self._knows_conditions:
+            try:
+                # Where it is there, an earlier try may have come through after all.
+                return self._try(key, create, tries=TRIES) or self.get(key) == data
+            except NotImplementedError:
+                self._knows_conditions = False
+        self.put(key, data)
+        return True
 
     def list(self, prefix: str) -> Iterator[Listed]:
         """Yield the objects below a prefix."""
@@ -146,7 +142,7 @@ class Bucket:
     def _try(self, key: str, act: Callable[[Any], Result], tries: int = 1) -> Result:
         for left in reversed(range(tries)):
             try:
-                with _explained(self, key):
+                with explained(self.name, key):
                     return act(self._store())
             except StorageError:
                 if not left:
@@ -217,8 +213,8 @@ def _connect(bucket: str) -> Any:
         return S3Store(bucket, client_options=options, retry_config=retries)
     except Exception as error:  # a variable is missing, or says what obstore cannot read
         if any(sign in str(error) for sign in NO_CREDENTIALS):
-            raise _no_credentials(f"s3://{bucket}") from error
-        raise UsageError(f"s3://{bucket}: {_short(error)}", remedy="mend the AWS_* variables") from error
+            raise no_credentials(f"s3://{bucket}") from error
+        raise UsageError(f"s3://{bucket}: {short_form(error)}", remedy="mend the AWS_* variables") from error
 
 
 def _timeout_s() -> float:
@@ -238,77 +234,6 @@ def _is_loopback(endpoint: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-class _RangeError(Exception):
-    """A range of bytes that an object does not have."""
-
-
-@contextmanager
-def _explained(bucket: Bucket, key: str) -> Iterator[None]:
-    try:
-        yield
-    except (FileNotFoundError, StorageError, UsageError, _RangeError) as error:
-        if "NoSuchBucket" in str(error):
-            raise _no_bucket(bucket) from error
-        if isinstance(error, FileNotFoundError):
-            raise FileNotFoundError(2, "no such object", bucket.url(key)) from error
-        raise
-    except Exception as error:
-        if not type(error).__module__.startswith("obstore"):
-            raise
-        raise _explanation(bucket, key, error) from error
-
-
-def _explanation(bucket: Bucket, key: str, error: Exception) -> Exception:
-    text, short, url = str(error), _short(error), bucket.url(key)
-    if "NoSuchBucket" in text:
-        return _no_bucket(bucket)
-    if "InvalidRange" in text or "416 Range Not Satisfiable" in text:
-        return _RangeError(short)
-    if "NotImplemented" in text or type(error).__name__ == "NotSupportedError":
-        return NotImplementedError(short)
-    if any(sign in text for sign in NO_CREDENTIALS):
-        return _no_credentials(url)
-    if type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
-        return StorageError(
-            f"{url}: access denied: {short}",
-            remedy="check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and what they may do "
-            f"with the bucket, {GO_ON}",
-        )
-    if "redirect" in text.lower():
-        return StorageError(f"{url}: the bucket is in another region", remedy=f"set AWS_REGION, {GO_ON}")
-    return StorageError(
-        f"{url}: no answer that helps: {short}",
-        remedy=f"check the network and AWS_ENDPOINT_URL ({_endpoint()}), {GO_ON}",
-    )
-
-
-def _no_credentials(url: str) -> StorageError:
-    return StorageError(
-        f"{url}: no credentials were found",
-        remedy=f"set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, {GO_ON}",
-    )
-
-
-def _no_bucket(bucket: Bucket) -> UsageError:
-    return UsageError(
-        f"there is no bucket {bucket.name!r} at {_endpoint()}", remedy="create it, or check its name"
-    )
-
-
-def _endpoint() -> str:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return endpoint or "the AWS endpoint, which is the default"
-
-
-def _short(error: Exception) -> str:
-    """Return what an S3 error says, in one line: code and message where the server gives them."""
-    text = str(error)
-    said = [re.search(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL) for tag in ("Code", "Message")]
-    if any(said):
-        return ": ".join(match[1].strip() for match in said if match)
-    return " ".join(text.partition("Debug source:")[0].split())[:300]
 
 
 @cache

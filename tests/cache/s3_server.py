@@ -24,6 +24,7 @@ HANG = "say nothing"
 HANG_LATE = "pass it on, and say nothing"
 CUT = "close the connection in the middle of the answer"
 DENY = "answer with 403"
+REFUSE = "answer with 501"
 DENIED = (
     b"<Error><Code>InvalidAccessKeyId</Code><Message>The key does not exist in our records.</Message></Error>"
 )
@@ -36,6 +37,7 @@ class Request:
     method: str
     path: str
     count: int
+    is_conditional: bool
 
 
 @dataclass

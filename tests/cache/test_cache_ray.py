@@ -15,7 +15,8 @@ from cache_corpus import Statistics, build, contents, tree, write_clip
 from cache_encoders import OnWhite, Slow, crash, kill_parent, write_white
 
 from ophclip.cache import CacheInput, open_cache
-from ophclip.cache.cluster import MAX_TRIES, store_some
+from ophclip.cache.cluster import MAX_TRIES
+from ophclip.cache.cluster_task import store_some
 from ophclip.cache.content import content_hash
 from ophclip.cache.journal import read_failures
 from ophclip.cache.messages import Fatal, Given, Setup

@@ -8,8 +8,6 @@ import json
 import os
 import pickle
 import signal
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -344,26 +342,26 @@ def test_a_writer_killed_as_it_merges_loses_no_line(
     assert contents(place) == contents(built)  # type: ignore[arg-type]
 
 
-def test_a_reader_misses_nothing_while_others_merge(proxy: Proxy) -> None:
+@pytest.mark.parametrize("moment", ["between two listings", "between listing and reading"])
+def test_a_reader_misses_nothing_while_others_merge(moment: str, proxy: Proxy) -> None:
     place, names = new_place(), ["a", "b", "c"]
     writer = RemoteWriter(place, provenance())
     for name in names:
         store(writer, name, random_rows(1, 5))  # type: ignore[arg-type]
-    merged = []
+    listings: list[Request] = []
 
-    def merge_first(request: Request) -> str:
-        is_of_an_object = request.method == "GET" and "list-type" not in request.path
-        if is_of_an_object and "/commits/0/" in request.path and not merged:
-            merged.append(request)
+    def merge_at_the_moment(request: Request) -> str:
+        is_listing = "list-type" in request.path
+        if is_listing and "/commits/" in request.path:
+            listings.append(request)
+        if len(listings) == 2 if moment == "between two listings" else listings and not is_listing:
             proxy.fate = lambda _: ""
-            threading.Thread(target=writer.close).start()  # merges what was listed and is not yet read
-            while keys(place, "_journal", "commits", "0"):
-                time.sleep(0.01)
+            writer.close()  # merges its three lines, and removes them
         return ""
 
-    proxy.fate = merge_first
+    proxy.fate = merge_at_the_moment
     assert list(read_commits(place)) == names
-    assert merged
+    assert keys(place, "_journal", "commits", "0") == []
 
 
 def test_a_video_that_is_replaced_shows_old_or_new_rows(place: ObjectPath, tmp_path: Path) -> None:
