@@ -87,10 +87,9 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
         def handle_one(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             with lock:
-                earlier = [
-                    each for each in proxy.seen if (each.method, each.path) == (self.command, self.path)
-                ]
-                request = Request(self.command, self.path, len(earlier))
+                same = (self.command, self.path)
+                count = sum((each.method, each.path) == same for each in proxy.seen)
+                request = Request(*same, count, "If-None-Match" in self.headers)
                 proxy.seen.append(request)
             fate = proxy.fate(request)
             if fate == HANG:
@@ -99,6 +98,10 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
                 self.answer(500, b"<Error><Code>InternalError</Code><Message>We are sorry.</Message></Error>")
             elif fate == DENY:
                 self.answer(403, DENIED)
+            elif fate == REFUSE:
+                self.answer(
+                    501, b"<Error><Code>NotImplemented</Code><Message>No such header.</Message></Error>"
+                )
             else:
                 self.pass_on(body, fate)
 

@@ -34,6 +34,7 @@ from s3_server import (
     FAIL_LATE,
     HANG,
     HANG_LATE,
+    REFUSE,
     Proxy,
     Request,
     proxy_to,
@@ -264,6 +265,17 @@ def test_a_commit_whose_answer_is_lost_is_whole(proxy: Proxy, clips: list[CacheI
     assert check_visible(place, contents(built)) <= {"v0"}  # type: ignore[arg-type]
     build(clips, place)
     assert contents(place) == contents(built)  # type: ignore[arg-type]
+
+
+def test_a_store_without_conditional_writes_serves_too(
+    proxy: Proxy, clips: list[CacheInput], built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "MAX_RETRIES", 0)
+    place = new_place()
+    proxy.fate = lambda request: REFUSE if request.is_conditional else ""
+    build(clips, place)
+    assert contents(place) == contents(built)  # type: ignore[arg-type]
+    assert sum(request.is_conditional for request in proxy.seen) == 1, "it is asked once"
 
 
 def test_a_missing_bucket_is_named(place: ObjectPath, clips: list[CacheInput]) -> None:
