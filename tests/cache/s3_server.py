@@ -99,9 +99,7 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
             elif fate == DENY:
                 self.answer(403, DENIED)
             elif fate == REFUSE:
-                self.answer(
-                    501, b"<Error><Code>NotImplemented</Code><Message>No.</Message></Error>"
-                )
+                self.answer(501, b"<Error><Code>NotImplemented</Code><Message>No.</Message></Error>")
             else:
                 self.pass_on(body, fate)
 
