@@ -26,7 +26,6 @@ from ophclip.cache.todo import Retry
 from ophclip.cache.verify import is_sound_packed, verify_cache
 from ophclip.errors import UsageError
 from ophclip.files import replace_file
-from ophclip.video import BATCH_SIZE
 
 if TYPE_CHECKING:
     from ophclip.cache.encoder import Encoder
@@ -62,7 +61,10 @@ def repair_cache(
     *,
     encoder: Callable[[], Encoder | None] = lambda: None,
     device: str = "cpu",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
+    workers: int = 0,
+    make_encoder: Callable[[str], Encoder | None] | None = None,
+    devices: Sequence[str] = (),
 ) -> RepairReport:
     """Verify a cache, or its videos `ids`, and mend what is damaged; interrupted, it goes on when run again.
 
@@ -70,6 +72,7 @@ def repair_cache(
     the rows, and is called where rows must be made; a cache of frames needs none. Damaged journal lines are
     dropped, with a copy of their file kept, and whole videos whose line was lost are entered anew; not so in
     an object store, where lines are only read, and where folders that nobody needs any more are removed.
+    `batch_size`, `workers`, `make_encoder` and `devices` are those of `build_cache`.
 
     Raises:
         UsageError: there is no cache, an id is not in it, or `encoder` is missing or another one.
@@ -84,9 +87,11 @@ def repair_cache(
     report.failed |= {finding.item: finding.what for finding in root}
     wanted = {} if root else _to_extract(path, ids, found, report)
     if wanted:
-        maker = recorded_encoder(read_root(path), encoder(), path)
+        given = encoder()
+        maker = recorded_encoder(read_root(path), given, path)
         _withdraw(path, wanted, found)
-        _extract(path, wanted, report, maker, device, batch_size)
+        how = {"device": device, "batch_size": batch_size, "workers": workers, "devices": devices}
+        _extract(path, wanted, report, maker, **how, make_encoder=None if given is None else make_encoder)
     if isinstance(path, ObjectPath) and not found.findings:
         report.removed += remove_old_folders(path)
     return report
@@ -130,8 +135,7 @@ def _extract(
     wanted: dict[str, Commit],
     report: RepairReport,
     encoder: Encoder,
-    device: str,
-    batch_size: int,
+    **how: Any,
 ) -> None:
     provenance = read_root(path)
     built = build_cache(
@@ -140,9 +144,8 @@ def _extract(
         encoder=encoder,
         fps=provenance["fps"],
         decoder=DECODERS.get(provenance["decoder"], "auto"),
-        device=device,
-        batch_size=batch_size,
         retry=Retry(""),  # also what failed in an earlier repair
+        **how,
     )
     report.failed |= built.failed
     now = read_commits(path)

@@ -21,7 +21,7 @@ def embed_videos(
 
     Embeddings of other weights are removed: they are derived, and of no use once the run was trained on.
     """
-    encoder = load_encoder(str(run), device)
+    encoder = load_encoder(str(run), device, "fp32")  # scores must not depend on the device
     _remove_outdated(store, encoder)
     report = build_cache(inputs, store, encoder=encoder, fps=fps, decoder=decoder, device=device)
     return open_cache(store), report

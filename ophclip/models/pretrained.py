@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ophclip.errors import UsageError
 from ophclip.models.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from ophclip.video.frames import Normalization
 
 POOLED_LAYERS = 4  # the lineage sums the last four hidden layers
 
@@ -29,10 +30,11 @@ class PretrainedVision(nn.Module):
             processor: Any = AutoImageProcessor.from_pretrained(name, local_files_only=True)
         except (OSError, ValueError):
             processor = None
-        self.normalize = Normalize(
+        self.normalization = Normalization(
             tuple(getattr(processor, "image_mean", None) or IMAGENET_MEAN),
             tuple(getattr(processor, "image_std", None) or IMAGENET_STD),
         )
+        self.normalize = Normalize(self.normalization.mean, self.normalization.std)
         self.image_size = int(getattr(self.model.config, "image_size", None) or 224)
         with torch.inference_mode():
             probe = torch.zeros(1, self.image_size, self.image_size, 3, dtype=torch.uint8)
@@ -40,7 +42,11 @@ class PretrainedVision(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Encode frames `[N, H, W, 3]` (uint8, or float in [0, 1]) as features `[N, dim]`."""
-        output = self.model(pixel_values=self.normalize(frames))
+        return self.encode_planes(self.normalize(frames))
+
+    def encode_planes(self, planes: Tensor) -> Tensor:
+        """Encode normalised frames `[N, 3, H, W]` as features `[N, dim]`."""
+        output = self.model(pixel_values=planes.float())
         pooled: Tensor | None = getattr(output, "pooler_output", None)
         if pooled is None:
             pooled = output.last_hidden_state[:, 0]

@@ -74,6 +74,16 @@ def test_of_a_clip_folder_the_visual_tower_is_used(clip: Path) -> None:
     assert np.isfinite(encoder(np.zeros((1, 32, 32, 3), dtype=np.uint8))).all()
 
 
+def test_normalised_planes_give_the_rows_of_the_frames_they_are_of(clip: Path) -> None:
+    encoder = load_encoder(str(clip))
+    normal = encoder.frame_format.normalization
+    assert normal is not None
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
+    planes = (pixels - torch.tensor(normal.mean).view(3, 1, 1)) / torch.tensor(normal.std).view(3, 1, 1)
+    np.testing.assert_allclose(encoder(planes.half()), encoder(frames), atol=5e-3)
+
+
 def test_other_weights_have_another_key(resnet: Path, tmp_path: Path) -> None:
     before = load_encoder(str(resnet)).key["weights"]
     model = transformers.AutoModel.from_pretrained(resnet)
