@@ -24,6 +24,7 @@ TINY_SEED = 20241122
 
 Precision = Literal["fp32", "bf16"]
 """Of the arithmetic of a network, as torch's autocast does it; its weights are kept as they are."""
+Features = Literal["projected", "backbone"]
 
 
 class ModuleEncoder:
@@ -76,12 +77,15 @@ def default_precision(device: str) -> Precision:
     return "bf16" if device.startswith("cuda") else "fp32"
 
 
-def load_encoder(spec: str, device: str = "cpu", precision: str | None = None) -> ModuleEncoder:
+def load_encoder(
+    spec: str, device: str = "cpu", *, features: Features = "projected", precision: str | None = None
+) -> ModuleEncoder:
     """Load an encoder: "tiny", a run folder, or a transformers vision model by name or folder.
 
     "tiny" is a small fixed network that needs no download. A run folder gives the trained model: its rows
-    are normalised joint embeddings. Nothing is fetched. `precision` is "fp32" or "bf16", by default that of
-    the device; rows of another one are other rows.
+    are normalised joint embeddings, or, for "backbone", what its visual tower gives before the projection.
+    Nothing is fetched. `precision` is "fp32" or "bf16", by default that of the device; rows of another one
+    are other rows.
 
     Raises:
         UsageError: there is no such encoder on this machine, or no such precision.
@@ -91,7 +95,7 @@ def load_encoder(spec: str, device: str = "cpu", precision: str | None = None) -
         raise UsageError(f"the precision must be fp32 or bf16, got {precision!r}", remedy="pass one of them")
     chosen = cast(Precision, precision)
     if (Path(spec) / "model.safetensors").is_file() and (Path(spec) / "model.toml").is_file():
-        return _run_encoder(Path(spec), device, chosen)
+        return _run_encoder(Path(spec), device, features, chosen)
     tower = _tower(spec, device)
     size = int(tower.image_size)  # type: ignore[arg-type]
     return ModuleEncoder(
@@ -108,9 +112,12 @@ def load_encoder(spec: str, device: str = "cpu", precision: str | None = None) -
 
 
 def hash_weights(module: nn.Module) -> str:
-    """Return a short hash of a network's parameters and buffers."""
+    """Return a short hash of a network's parameters and buffers, those that are not saved included.
+
+    Such a buffer holds the mean and deviation that frames are normalised with.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted((module.state_dict() | dict(module.named_buffers())).items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -127,23 +134,23 @@ def _normalization(tower: nn.Module) -> Normalization | None:
     return tower.normalization if hasattr(tower, "encode_planes") else None  # type: ignore[return-value]
 
 
-def _run_encoder(run: Path, device: str, precision: Precision) -> ModuleEncoder:
+def _run_encoder(run: Path, device: str, features: Features, precision: Precision) -> ModuleEncoder:
     model = load_model(run, device)
     hashed, tower = [hash_weights(model)], model.vision
     if tower is None:
         tower = _tower(model.config.vision, device)
         hashed.append(hash_weights(tower))
 
-    def embed(features: Tensor) -> Tensor:
-        return F.normalize(model.embed_features(features), dim=-1)
+    def embed(found: Tensor) -> Tensor:
+        return F.normalize(model.embed_features(found), dim=-1) if features == "projected" else found
 
     def encode_planes(planes: Tensor) -> Tensor:
         return embed(tower.encode_planes(planes))  # type: ignore[operator]
 
     return ModuleEncoder(
-        "run",
+        "run" if features == "projected" else f"run-{features}",
         lambda frames: embed(tower(frames)),
-        dim=model.dim,
+        dim=model.dim if features == "projected" else int(tower.dim),  # type: ignore[arg-type]
         geometry=model.geometry,
         weights_hash="-".join(hashed),
         device=device,

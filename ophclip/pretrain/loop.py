@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from ophclip import console
 from ophclip.config import load_config, to_dict, to_toml
 from ophclip.errors import OphclipError, UsageError
 from ophclip.files import replace_file
-from ophclip.models import DualEncoder, ModelConfig, build_model, save_model
+from ophclip.models import DualEncoder, ModelConfig, build_model, load_lineage_weights, save_model
 from ophclip.ops import hierarchical_contrastive_loss
 from ophclip.pretrain.augment import augment_clips
 from ophclip.pretrain.checkpoint import load_checkpoint, save_checkpoint
@@ -98,10 +98,18 @@ class _Trainer:
     def _resume(self) -> int:
         restored = load_checkpoint(self.out / "checkpoints", self.model, self.optimizer)
         if restored is None:
+            if self.config.init_weights is not None:
+                self._import_weights(self.config.init_weights)
             return 0
         step, self.bank = restored
         console.say(f"resuming from step {step}")
         return min(step, self.config.steps)
+
+    def _import_weights(self, path: Path) -> None:
+        report = load_lineage_weights(self.model, path)
+        replace_file(self.out / "init_weights.json", json.dumps(asdict(report), indent=2).encode())
+        for line in report.lines():
+            console.say(line)
 
     def _step(self, step: int) -> dict[str, Any]:
         started = time.perf_counter()
@@ -274,6 +282,10 @@ def _model_config(config: PretrainConfig, data: TrainingData) -> ModelConfig:
         image_size=shape[0] if data.has_frames else 224,
         trains_vision=data.has_frames,
         temperature=config.temperature,
+        text_pooling=config.text_pooling,
+        train_vision=config.train_vision,
+        train_text=config.train_text,
+        recompute_activations=config.recompute_activations,
     )
 
 

@@ -69,4 +69,4 @@ def load_recorded_encoder(path: Location, name: str | None, device: str) -> Enco
     from ophclip.models import load_encoder
 
     precision = provenance["key"].get("precision")
-    return load_encoder(name or recorded, resolve_device(device), precision)
+    return load_encoder(name or recorded, resolve_device(device), precision=precision)
