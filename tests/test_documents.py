@@ -65,6 +65,7 @@ def test_the_attributes_of_a_cached_video_are_documented() -> None:
         "docs/evaluation.md",
         "docs/models.md",
         "docs/reliability.md",
+        "docs/scale.md",
     ],
 )
 def test_links_between_documents_lead_somewhere(name: str) -> None:
