@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 LevelName = Literal["clip", "video"]
 
-_STREAMS = {"clip": 1, "video": 2, "window": 3, "augment": 4, "torch": 5}
+_STREAMS = {"clip": 1, "video": 2, "window": 3, "augment": 4, "torch": 5, "views": 6}
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ def batch_indices(seed: int, level: LevelName, turn: int, batch: int, num_items:
     return order[place * batch : (place + 1) * batch]
 
 
-def step_rng(seed: int, stream: Literal["window", "augment", "torch"], step: int) -> np.random.Generator:
+def step_rng(
+    seed: int, stream: Literal["window", "augment", "torch", "views"], step: int
+) -> np.random.Generator:
     """Return the generator of a step's random windows, its augmentation, or the seed of its dropout."""
     return np.random.default_rng((seed, _STREAMS[stream], step))
