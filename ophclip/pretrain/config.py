@@ -60,20 +60,63 @@ class PretrainConfig:
     """Frames mode: turn by any angle, zoom, shift, flip and recolour each clip (ours)."""
 
     temperature: float = 0.1
-    """Of every contrast (lineage)."""
+    """Of every contrast; where it is learned, its first value (0.1, fixed: lineage)."""
     learn_temperature: bool = False
-    """Learn the temperature, clamped at 1/100 (ours)."""
+    """Learn the temperature (ours: off, as in the lineage)."""
+    max_scale: float = 100.0
+    """Largest inverse temperature that may be learned; the smallest is 1 (lineage, from CLIP)."""
+    symmetric: bool = True
+    """Contrast texts with videos as well as videos with texts (lineage; the paper does not say)."""
+    reduction: Literal["logsum", "meanlog"] = "logsum"
+    """How several positives combine: MIL-NCE or SupCon (ours)."""
+    equal_texts: Literal["positives", "negatives"] = "positives"
+    """What rows of one batch with the same narration or title are of one another (ours)."""
+
+    ssl: Literal["auto", "none", "simsiam", "simclr"] = "auto"
+    """Self-supervision of clips: SimSiam (paper) or SimCLR (lineage); auto: SimSiam in frames mode, none in
+    features mode, which has no views to augment."""
+    lambda_ss: float = 1.0
+    """Weight of self-supervision (ours); 0 turns it off."""
+    ssl_hidden: int = 2048
+    """Width of the projector (ours, from SimSiam)."""
+    ssl_dim: int = 2048
+    """Length of a projection (ours, from SimSiam)."""
+    ssl_bottleneck: int = 512
+    """Width inside the predictor (ours, from SimSiam)."""
+    temporally_consistent: bool = False
+    """Augment all frames of a view alike (ours); false: each frame by itself (lineage)."""
 
     num_retrieved: int = 4
     """Silent videos retrieved for each narrated one, top K (retrieval: paper; K: ours); 0 turns it off."""
     lambda_ret: float = 1.0
-    """Weight of the retrieval terms (ours)."""
-    reduction: Literal["logsum", "meanlog"] = "logsum"
-    """How several positives combine: MIL-NCE or SupCon (ours)."""
-    retrieval_warmup_steps: int = 2000
-    """Steps before retrieval begins: titles are not aligned before (ours)."""
-    refresh_every_steps: int = 500
-    """Steps between full recomputations of the bank (dynamic: paper; rule: ours)."""
+    """Weight of the retrieval terms together (ours)."""
+    fuse: Literal["none", "mean"] = "none"
+    """none: retrieved videos are further positives. mean: their mean joins the video's embedding, which is
+    contrasted with its title (both ours; the paper's formula is not known)."""
+    fuse_beta: float = 1.0
+    """Weight of that mean beside the video's own embedding (ours)."""
+    retrieved_weight: float = 1.0
+    """Weight of a retrieved positive beside the row's own, which has 1 (ours)."""
+    min_similarity: float = -1.0
+    """Least inner product of a query and what it retrieves; -1 takes all of the top K (ours)."""
+    bank_key: Literal["text", "visual", "sum"] = "text"
+    """What titles are compared with in the search: silent titles, silent videos, or the normalised sum of
+    both (query by title text: paper; key: ours)."""
+    bank_momentum: float = 0.0
+    """Share of the old embedding that stays in a slot that is written again (dynamic: paper; rule: ours)."""
+    exclude_same_source: bool = True
+    """Never retrieve a silent video that is the query's own file or YouTube id (ours)."""
+    exclude_titles: Literal["none", "same", "near"] = "none"
+    """Never retrieve a silent video whose uploaded title is the query's: the same but for case, marks and
+    spaces, or near, the same words but for numbers and order (ours)."""
+    retrieval_warmup_epochs: float = 1.0
+    """Passes over the clips before retrieval begins: titles are not aligned before (ours)."""
+    retrieval_warmup_steps: int | None = None
+    """The same in steps; wins over epochs."""
+    refresh_every_epochs: float = 1.0
+    """Passes over the clips between full recomputations of the bank (dynamic: paper; rule: ours)."""
+    refresh_every_steps: int | None = None
+    """The same in steps; wins over epochs."""
 
     lr: float = 5e-5
     """Peak learning rate of AdamW (ours)."""
@@ -94,14 +137,19 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         for name, lowest in _LOWEST.items():
-            if getattr(self, name) < lowest:
-                raise UsageError(
-                    f"{name} must be at least {lowest}, got {getattr(self, name)}", remedy=f"set {name}"
-                )
+            value = getattr(self, name)
+            if value is not None and not value >= lowest:  # NaN is out of range too
+                raise UsageError(f"{name} must be at least {lowest}, got {value}", remedy=f"set {name}")
         if self.clip_max_s < self.clip_min_s:
             raise UsageError(
                 f"clip_max_s must be at least clip_min_s = {self.clip_min_s}, got {self.clip_max_s}",
                 remedy="widen the window",
+            )
+
+        if self.bank_momentum >= 1:
+            raise UsageError(
+                f"bank_momentum must be less than 1, got {self.bank_momentum}",
+                remedy="set bank_momentum=0 to overwrite slots",
             )
 
     def resolved(self) -> PretrainConfig:
@@ -122,9 +170,20 @@ _LOWEST: dict[str, float] = {
     "clip_tokens": 1,
     "video_tokens": 1,
     "temperature": 0.01,
+    "max_scale": 1.0,
+    "lambda_ss": 0.0,
+    "ssl_hidden": 1,
+    "ssl_dim": 1,
+    "ssl_bottleneck": 1,
     "num_retrieved": 0,
     "lambda_ret": 0.0,
+    "fuse_beta": 0.0,
+    "retrieved_weight": 1e-6,
+    "min_similarity": -1.0,
+    "bank_momentum": 0.0,
+    "retrieval_warmup_epochs": 0.0,
     "retrieval_warmup_steps": 0,
+    "refresh_every_epochs": 1e-6,
     "refresh_every_steps": 1,
     "lr": 0.0,
     "weight_decay": 0.0,

@@ -13,21 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ophclip import console
 from ophclip.config import load_config, to_dict, to_toml
 from ophclip.errors import OphclipError, UsageError
 from ophclip.files import replace_file
-from ophclip.models import DualEncoder, ModelConfig, build_model, save_model
-from ophclip.ops import hierarchical_contrastive_loss
+from ophclip.models import ModelConfig, build_model, save_model
 from ophclip.pretrain.augment import augment_clips
 from ophclip.pretrain.checkpoint import load_checkpoint, save_checkpoint
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData, load_data
-from ophclip.pretrain.losses import Named, info_nce, retrieval_levels, text_groups
+from ophclip.pretrain.losses import Rows, text_ids
+from ophclip.pretrain.objective import Loss, Objective
+from ophclip.pretrain.retrieval_terms import Retrieved
 from ophclip.pretrain.sampler import Alternation, LevelName, batch_indices, step_rng
+from ophclip.pretrain.schedule import retrieval_schedule
+from ophclip.pretrain.views import draw_view
 from ophclip.retrieval import SilentBank
 
 BANK_BATCH = 32  # silent videos encoded at once
@@ -71,9 +73,13 @@ class _Trainer:
         self.device = _device(config.device)
         self.model = build_model(_model_config(config, data), seed=config.seed).to(self.device)
         self.model.log_scale.requires_grad_(config.learn_temperature)
-        self.optimizer = _optimizer(self.model, config)
+        self.objective = Objective(config, has_frames=data.has_frames).to(self.device)
+        self.optimizer = _optimizer(nn.ModuleList([self.model, self.objective]), config)
         self.bank = SilentBank([video.video_id for video in data.silent], config.dim)
         self.alternation = Alternation(config.clip_steps, config.video_steps)
+        share = config.clip_steps / max(1, config.clip_steps + config.video_steps)
+        batches = max(1, len(data.clips) // min(config.batch_clips, len(data.clips)))
+        self.retrieval = retrieval_schedule(config, batches / share if share else batches)
         self.autocast = _uses_bf16(config.precision, self.device)
 
     def run(self) -> RunSummary:
@@ -110,9 +116,8 @@ class _Trainer:
         rate = _learning_rate(self.config, step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        named, members = self._clip_problem(step) if level == "clip" else self._video_problem(step)
-        levels = [problem for problems in named.values() for problem in problems]
-        loss, _ = hierarchical_contrastive_loss(levels)
+        solved, members = self._clip_problem(step) if level == "clip" else self._video_problem(step)
+        loss = solved.total
         if not math.isfinite(loss.item()):
             raise OphclipError(
                 f"the loss is {loss.item()} at step {step}, {level} batch {', '.join(members[:8])}",
@@ -122,45 +127,46 @@ class _Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         self.optimizer.step()
+        self.objective.clamp_scale_(self.model.log_scale)
         return {
             "step": step,
             "level": level,
             "loss": loss.item(),
             "grad_norm": norm.item(),
             "lr": rate,
-            "terms": list(named),
+            "terms": list(solved.parts),
             "seconds": round(time.perf_counter() - started, 4),
         }
 
-    def _clip_problem(self, step: int) -> tuple[Named, list[str]]:
+    def _clip_problem(self, step: int) -> tuple[Loss, list[str]]:
         config = self.config
         indices = self._indices("clip", step, config.batch_clips, len(self.data.clips))
         rows, texts = self.data.clip_batch(indices, config, step)
-        images = F.normalize(self._embed(rows, step), dim=1)
-        narrations = F.normalize(self.model.embed_text(texts, config.clip_tokens).float(), dim=1)
-        groups = text_groups(texts)
-        named = {"clip": info_nce(images, narrations, self.model.scale, groups, config.reduction)}
-        return named, [self.data.clips[index].clip_id for index in indices]
+        images, narrations = self._embed(rows, step), self.model.embed_text(texts, config.clip_tokens)
+        loss = self.objective.clip_loss(
+            Rows.whole(images),
+            Rows.whole(narrations),
+            text_ids(texts),
+            self.model.scale,
+            self._views(rows, step) if self.objective.needs_views else None,
+        )
+        return loss, [self.data.clips[index].clip_id for index in indices]
 
-    def _video_problem(self, step: int) -> tuple[Named, list[str]]:
+    def _video_problem(self, step: int) -> tuple[Loss, list[str]]:
         config = self.config
         indices = self._indices("video", step, config.batch_videos, len(self.data.narrated))
         chosen = [self.data.narrated[index] for index in indices]
         rows, texts = self.data.video_batch(chosen, config)
-        videos = F.normalize(self._embed(rows, step), dim=1)
-        titles = F.normalize(self.model.embed_text(texts, config.video_tokens).float(), dim=1)
-        groups, scale = text_groups(texts), self.model.scale
-        named: Named = {"video": info_nce(videos, titles, scale, groups, config.reduction)}
-        if config.num_retrieved and len(self.bank) and step >= config.retrieval_warmup_steps:
+        videos, titles = self._embed(rows, step), self.model.embed_text(texts, config.video_tokens)
+        found = None
+        if config.num_retrieved and len(self.bank) and step >= self.retrieval.first_step:
             self._refresh_bank(step)
             _, slots = self.bank.retrieve(titles, config.num_retrieved)
-            keys, values = self.bank.keys, self.bank.values
-            terms = retrieval_levels(titles, videos, slots, keys, values, scale, groups, config.reduction)
-            named |= {
-                name: [_weighted(problem, config.lambda_ret) for problem in problems]
-                for name, problems in terms.items()
-            }
-        return named, [video.video_id for video in chosen]
+            found = Retrieved(slots, self.bank.keys, self.bank.values)
+        loss = self.objective.video_loss(
+            Rows.whole(videos), Rows.whole(titles), text_ids(texts), self.model.scale, found
+        )
+        return loss, [video.video_id for video in chosen]
 
     def _indices(self, level: LevelName, step: int, batch: int, num_items: int) -> Any:
         return batch_indices(self.config.seed, level, self.alternation.turn(step), batch, num_items)
@@ -174,9 +180,17 @@ class _Trainer:
         with torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
             return self.model.embed_frames(rows.to(self.device)).float().mean(dim=1)
 
+    def _views(self, rows: Tensor, step: int) -> tuple[Rows, Rows]:
+        rng = step_rng(self.config.seed, "views", step)
+        consistent = self.config.temporally_consistent
+        first, second = (
+            Rows.whole(self._embed(draw_view(rows, rng, temporally_consistent=consistent))) for _ in range(2)
+        )
+        return first, second
+
     def _refresh_bank(self, step: int) -> None:
         never = self.bank.max_age(step) > step
-        if not never and self.bank.max_age(step) < self.config.refresh_every_steps:
+        if not never and self.bank.max_age(step) < self.retrieval.refresh_steps:
             return
         self.model.eval()
         with torch.no_grad():
@@ -225,12 +239,6 @@ def _torch_seeded(seed: int, step: int, device: str) -> Iterator[None]:
         yield
 
 
-def _weighted(level: Any, weight: float) -> Any:
-    from dataclasses import replace
-
-    return replace(level, weight=level.weight * weight)
-
-
 def _prepare_folder(out: Path, config: PretrainConfig, resume: bool) -> None:
     path = out / "config.toml"
     if path.exists():
@@ -277,7 +285,7 @@ def _model_config(config: PretrainConfig, data: TrainingData) -> ModelConfig:
     )
 
 
-def _optimizer(model: DualEncoder, config: PretrainConfig) -> torch.optim.Optimizer:
+def _optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return torch.optim.AdamW(
         [
