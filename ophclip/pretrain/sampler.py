@@ -52,13 +52,13 @@ class Sampler:
         cls,
         seed: int,
         turns: tuple[int, int],
-        unit: Literal["steps", "epochs"],
+        unit: Literal["steps", "epoch"],
         batch: dict[LevelName, int],
         num_items: dict[LevelName, int],
     ) -> Sampler:
         """Make the order in which clips and videos take `turns`, of steps or of passes over their items."""
         clip, video = turns
-        if unit == "epochs":
+        if unit == "epoch":
             clip *= batches_a_pass(batch["clip"], num_items["clip"])
             video *= batches_a_pass(batch["video"], num_items["video"])
         return cls(seed, Alternation(clip, video), batch, num_items)
