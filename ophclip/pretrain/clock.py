@@ -7,7 +7,7 @@ import time
 
 import torch
 
-PHASES = ("data", "forward", "loss", "backward", "exchange", "optimiser")
+PHASES = ("data", "forward", "retrieval", "loss", "backward", "exchange", "optimiser")
 
 
 class PhaseClock:

@@ -98,7 +98,10 @@ class Stepper:
         ids = batch.text_ids.to(rows.all.device)
         if batch.level == "clip":
             return objective.clip_loss(rows, texts, ids, scale, (views[0], views[1]) if views else None)
-        return objective.video_loss(rows, texts, ids, scale, self._memory.retrieve(texts.all, batch.step))
+        self._clock.mark("loss")
+        found = self._memory.retrieve(texts.all, batch.step)
+        self._clock.mark("retrieval")
+        return objective.video_loss(rows, texts, ids, scale, found)
 
     def _rows(self, batch: Batch, sides: Sequence[Tensor]) -> list[Rows]:
         if self._world.size == 1:
