@@ -64,7 +64,9 @@ class BatchReader:
         self._pins = world.device != "cpu"
         self._scratch = np.empty(0, dtype=data.cache.dtype)
         count = len(data.video_ids)
-        self._means = np.empty((0 if data.has_frames else count, *data.cache.row_shape[-1:]), dtype=np.float32)
+        self._means = np.empty(
+            (0 if data.has_frames else count, *data.cache.row_shape[-1:]), dtype=np.float32
+        )
         self._has_mean = np.zeros(count, dtype=bool)
 
     def read(self, step: int) -> Batch:
@@ -77,8 +79,11 @@ class BatchReader:
         level, items = self._sampler.level(step), self._sampler.items(step)
         own = self._world.share(len(items))
         if level == "clip":
-            rows, texts = self._clips(items, own, step), self._narrations.batch(items[own])
-            ids = self.narration_ids
+            # Windows are drawn for the whole batch, so that they do not depend on the number of ranks.
+            drawn = step_rng(self._config.seed, "window", step).random((len(items), 2))
+            begin, end = self._windows(items, drawn)
+            rows = self._clips(self._data.clip_videos[items[own]], begin[own], end[own])
+            texts, ids = self._narrations.batch(items[own]), self.narration_ids
         else:
             rows, texts, ids = self._videos(items[own]), self._titles.batch(items[own]), self.title_ids
         if self._pins:
@@ -107,27 +112,40 @@ class BatchReader:
             self._has_mean[part] = True
         return torch.from_numpy(self._means[videos])
 
+    def held_out(
+        self, level: LevelName, items: NDArray[np.int64]
+    ) -> tuple[Tensor, Tokens | list[str], Tensor]:
+        """Return rows, texts and text ids of items, clips by a window in their middle: nothing is random."""
+        numbers = torch.from_numpy(items)
+        with self._lock:
+            if level == "video":
+                return self._videos(items), self._titles.batch(items), self.title_ids[numbers]
+            windows = self._windows(items, np.full((len(items), 2), 0.5))
+            rows = self._clips(self._data.clip_videos[items], *windows)
+            return rows, self._narrations.batch(items), self.narration_ids[numbers]
+
     def names(self, level: LevelName, items: NDArray[np.int64]) -> list[str]:
         """Return the ids of clips or videos."""
         clips, videos = self._data.clips, self._data.video_ids
         return [clips[item].clip_id if level == "clip" else videos[item] for item in items.tolist()]
 
-    def _clips(self, items: NDArray[np.int64], own: slice, step: int) -> Tensor:
-        # Windows are drawn for the whole batch, so that they do not depend on the number of ranks.
-        begin, end = self._windows(items, step_rng(self._config.seed, "window", step))
-        videos = self._data.clip_videos[items[own]]
-        rows = self._data.timeline.spread(videos, begin[own], end[own], self._config.clip_frames)
+    def _clips(
+        self, videos: NDArray[np.int64], begin_s: NDArray[np.float64], end_s: NDArray[np.float64]
+    ) -> Tensor:
+        rows = self._data.timeline.spread(videos, begin_s, end_s, self._config.clip_frames)
         ids = self._ids(videos)
         if self._data.has_frames:
             return torch.from_numpy(self._data.cache.take(ids, rows))
         return self._mean(ids, rows)
 
     def _windows(
-        self, items: NDArray[np.int64], rng: np.random.Generator
+        self, items: NDArray[np.int64], drawn: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Draw a window of each clip, inside its caption or, where that is short, around it; seconds."""
+        """Return a window of each clip, inside its caption or, where that is short, around it; seconds.
+
+        `drawn` `[B, 2]` in [0, 1) says how long it is and where it lies.
+        """
         config = self._config
-        drawn = rng.random((len(items), 2))
         start, end = self._data.clip_spans[items].T
         missing = np.maximum(0.0, config.min_caption_s - (end - start))
         start, end = start - missing / 2, end + missing / 2

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ophclip import console
-from ophclip.errors import DamageError
+from ophclip.errors import DamageError, UsageError
 from ophclip.files import fsync_folder, write_file
 from ophclip.models import save_model
 from ophclip.pretrain.state import TrainState
@@ -91,9 +91,7 @@ def newest_sound(folder: Path) -> tuple[Path, dict[str, Any]] | None:
             checkpoint.rename(aside)
             console.warn(f"{error.message}; it is kept as {aside.name}, and the one before is taken")
     if found:
-        raise DamageError(
-            f"every checkpoint in {folder} is damaged", remedy="begin anew: pass another --out"
-        )
+        raise DamageError(f"every checkpoint in {folder} is damaged", remedy="begin anew: pass another --out")
     return None
 
 
@@ -112,9 +110,16 @@ def load_checkpoint(checkpoint: Path, state: TrainState) -> None:
         _restore_optimizer(state.optimizer, load_file(checkpoint / "optimizer.safetensors"))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise DamageError(
-            f"{checkpoint} cannot be read: {error}", remedy=f"remove {checkpoint} to resume from the one before"
+            f"{checkpoint} cannot be read: {error}",
+            remedy=f"remove {checkpoint} to resume from the one before",
         ) from error
-    state.bank = load_bank(checkpoint / "bank")
+    bank = state.bank
+    state.bank = load_bank(checkpoint / "bank", key=bank.key, momentum=bank.momentum, device=bank.keys.device)
+    if state.bank.ids != bank.ids:
+        raise UsageError(
+            f"the silent videos must be those of {checkpoint}: {len(state.bank)}, got {len(bank)} others",
+            remedy="give the corpus and the cache back what they held, or begin anew",
+        )
 
 
 def _read_state(checkpoint: Path) -> dict[str, Any]:
@@ -130,7 +135,8 @@ def _read_state(checkpoint: Path) -> dict[str, Any]:
     changed = [name for name in hashes if hashes[name] != found[name]]
     if changed:
         raise DamageError(
-            f"checkpoint {checkpoint} is damaged: {', '.join(changed)} changed since written", remedy="remove it"
+            f"checkpoint {checkpoint} is damaged: {', '.join(changed)} changed since written",
+            remedy="remove it",
         )
     return stored
 

@@ -36,7 +36,8 @@ class PretrainConfig:
     alternation: Literal["steps", "epoch"] = "steps"
     """What the levels take turns in: steps (ours), or epoch, whole passes over their items (lineage)."""
     clip_steps: int = 5
-    """Clip-level steps, or passes, in a row, before `video_steps` follow (alternation: paper; ratio: ours)."""
+    """Clip-level steps, or passes, in a row before `video_steps` follow (that they alternate: paper; ratio:
+    ours)."""
     video_steps: int = 1
     """Video-level steps, or passes, in a row; 0 trains on clips only."""
     batch_clips: int = 128
@@ -140,8 +141,8 @@ class PretrainConfig:
     keep_checkpoints: int = 2
     """Newest checkpoints that are kept, and the best one beside them (ours)."""
     held_out: str = ""
-    """Split of the corpus whose contrastive loss says which checkpoint is best; empty: the training loss since
-    the checkpoint before (ours)."""
+    """Split of the corpus whose contrastive loss says which checkpoint is best; empty: the training loss
+    since the checkpoint before (ours)."""
     log: Literal["none", "tensorboard", "wandb"] = "none"
     """Where the numbers of each step go beside metrics.jsonl (ours)."""
     seed: int = 0

@@ -7,27 +7,31 @@ one sum over ranks holds the gradients of all weights and whatever else the rank
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ophclip import console
 from ophclip.errors import OphclipError, UsageError
 
 PATIENCE = timedelta(minutes=10)  # for the slowest rank, before the others give it up
 BUCKET = 1 << 24  # numbers summed over ranks at a time
+_joined = itertools.count()  # how often this process has joined, as often as every other rank
 FAILED = "failed"  # key of the shared store: why the first rank that failed did
 
 
 @dataclass(frozen=True)
 class World:
-    """This process among all; a process on its own is rank 0 of 1."""
+    """One process among all; a process on its own is rank 0 of 1."""
 
     rank: int = 0
     size: int = 1
@@ -83,6 +87,11 @@ def is_distributed() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
+def is_first_process() -> bool:
+    """Return whether this is the only process, or the first of several: the one that talks."""
+    return not is_distributed() or os.environ["RANK"] == "0"
+
+
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
     """Join the other ranks, over gloo on CPUs and NCCL on GPUs, until the block ends.
@@ -101,10 +110,12 @@ def join_world(device: str) -> Iterator[World]:
         return
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     world = World(rank, size, _device(device, int(os.environ.get("LOCAL_RANK", "0"))))
+    if not world.is_first:
+        console.set_quiet(True)
     if world.device != "cpu":
         torch.cuda.set_device(world.device)
     store, _, _ = next(dist.rendezvous("env://", rank, size))
-    store = dist.PrefixStore("ophclip", store)
+    store = dist.PrefixStore(f"ophclip-{next(_joined)}", store)  # not the keys of an earlier time
     backend = "gloo" if world.device == "cpu" else "nccl"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
@@ -140,7 +151,8 @@ def _is_of_an_exchange(error: BaseException) -> bool:
         return True
     # gloo reports a lost peer as a plain RuntimeError of its own words
     return type(error) is RuntimeError and any(
-        word in str(error) for word in ("gloo", "Gloo", "Connection closed by peer", "Connection reset", "NCCL")
+        word in str(error)
+        for word in ("gloo", "Gloo", "Connection closed by peer", "Connection reset", "NCCL")
     )
 
 
@@ -154,7 +166,7 @@ def _device(name: str, local_rank: int) -> str:
         return name
     if local_rank >= torch.cuda.device_count():
         raise UsageError(
-            f"there must be a GPU for each process, got {torch.cuda.device_count()} and local rank {local_rank}",
+            f"each process must have a GPU, got {torch.cuda.device_count()} and local rank {local_rank}",
             remedy=f"torchrun --nproc-per-node {torch.cuda.device_count()}",
         )
     return f"cuda:{local_rank}"
@@ -196,7 +208,7 @@ class _Gather(torch.autograd.Function):
         longest = _longest(bounds)
         own = bounds[rank + 1] - bounds[rank]
         if dist.get_backend() == "nccl":
-            parts = [_filled_up(grad[a:b], longest) for a, b in zip(bounds, bounds[1:], strict=False)]
+            parts = [_filled_up(grad[a:b], longest) for a, b in pairwise(bounds)]
             reduced = grad.new_empty(longest, grad.shape[1])
             dist.reduce_scatter_tensor(reduced, torch.cat(parts))
             return reduced[:own], None, None

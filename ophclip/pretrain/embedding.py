@@ -37,7 +37,7 @@ class Embedded:
 
 
 class Embedder:
-    """Embeds batches with a model; what is random depends on the seed, the step and the place in the batch."""
+    """Embeds batches; what is random depends on the seed, the step and the place in the batch."""
 
     def __init__(self, model: DualEncoder, config: PretrainConfig, *, bf16: bool, has_views: bool) -> None:
         self._model, self._config, self._bf16, self._has_views = model, config, bf16, has_views

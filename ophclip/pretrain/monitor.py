@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from ophclip.pretrain.batches import BatchReader
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
 from ophclip.pretrain.distributed import World
 from ophclip.pretrain.embedding import Embedder
-from ophclip.pretrain.losses import Rows
+from ophclip.pretrain.losses import Rows, info_nce, solve
 from ophclip.pretrain.run_folder import read_metrics
 from ophclip.pretrain.sampler import LevelName, Sampler
 from ophclip.pretrain.state import TrainState
@@ -42,7 +43,7 @@ def mean_loss(records: Sequence[dict[str, Any]], level: LevelName) -> float | No
 
 
 class HeldOut:
-    """The contrastive loss on a split that is not trained on: no dropout, no retrieval, windows in the middle.
+    """The contrastive loss on a split that is not trained on: nothing random, and no retrieval.
 
     The batches are those of training in their order of the corpus; each rank takes some of them.
     """
@@ -53,8 +54,7 @@ class HeldOut:
         self._config, self._state, self._world = config, state, world
         alone = World(device=world.device)
         self._reader = BatchReader(config, data, sampler, state.model, alone)
-        plain = dataclasses.replace(config, augment=False)
-        self._embedder = Embedder(state.model, plain, bf16=False, has_views=False)
+        self._embedder = Embedder(state.model, config, bf16=False, has_views=False)
         self._batches = [
             (level, np.arange(start, min(start + sampler.batch[level], count)))
             for level, count in sampler.num_items.items()
@@ -74,9 +74,10 @@ class HeldOut:
         means = (sums[:, 0] / sums[:, 1])[sums[:, 1] > 0]
         return float(means.mean())
 
-    def _loss_of(self, level: LevelName, items: np.ndarray[tuple[int], np.dtype[np.int64]]) -> torch.Tensor:
+    def _loss_of(self, level: LevelName, items: NDArray[np.int64]) -> Tensor:
         rows, texts, ids = self._reader.held_out(level, items)
-        config, objective, scale = self._config, self._state.objective, self._state.model.scale
-        words = config.clip_tokens if level == "clip" else config.video_tokens
-        sides = Rows.whole(self._embedder.rows(rows)), Rows.whole(self._embedder.texts(texts, words))
-        return objective.plain_loss(level, *sides, ids.to(scale.device), scale)
+        scale, contrast = self._state.model.scale, self._state.objective.contrast
+        words = self._config.clip_tokens if level == "clip" else self._config.video_tokens
+        sides = [Rows.whole(side) for side in (self._embedder.rows(rows), self._embedder.texts(texts, words))]
+        videos, titles = (side.normalised() for side in sides)
+        return solve([info_nce(level, videos, titles, scale, ids.to(scale.device), contrast)])[0]

@@ -16,6 +16,8 @@ from ophclip.pretrain.embedding import Embedder
 from ophclip.pretrain.retrieval_terms import Retrieved
 from ophclip.pretrain.schedule import retrieval_schedule
 from ophclip.pretrain.state import TrainState
+from ophclip.retrieval import Duplicates, source_of
+from ophclip.retrieval.bank import NEVER
 
 ENCODED_AT_ONCE = 32  # silent videos, of which all frames go through the visual tower
 MEANS_AT_ONCE = 1024  # where their features are pooled already
@@ -36,7 +38,12 @@ class SilentMemory:
     ) -> None:
         self._config, self._state, self._world = config, state, world
         self._reader, self._embedder = reader, embedder
+        self._narrated = data.narrated
         self._numbers = np.arange(len(data.narrated), len(data.video_ids))
+        self._text_ids = reader.title_ids[len(data.narrated) :]
+        sources = [source_of(video.path) for video in data.silent] if config.exclude_same_source else None
+        uploaded = [video.title for video in data.silent]
+        self._duplicates = Duplicates(sources, uploaded, config.exclude_titles)
         self._at_once = ENCODED_AT_ONCE if data.has_frames else MEANS_AT_ONCE
         self._schedule = retrieval_schedule(config, steps_an_epoch)
 
@@ -45,16 +52,28 @@ class SilentMemory:
         """The first step that retrieves."""
         return self._schedule.first_step
 
-    def retrieve(self, titles: Tensor, step: int) -> Retrieved | None:
-        """Return what titles `[B, D]` of the whole batch retrieve; None while retrieval is off."""
-        bank = self._state.bank
-        if not self._config.num_retrieved or not len(bank) or step < self.first_step:
+    def retrieve(self, titles: Tensor, items: NDArray[np.int64], step: int) -> Retrieved | None:
+        """Return what the titles `[B, D]` of narrated videos `items` `[B]` retrieve; None while it is off.
+
+        All of the batch, on every rank. The bank is refreshed before, if that is due.
+        """
+        bank, config = self._state.bank, self._config
+        if not config.num_retrieved or not len(bank) or step < self.first_step:
             return None
         never = bank.max_age(step) > step
         if never or bank.max_age(step) >= self._schedule.refresh_steps:
             self.refresh(step)
-        _, slots = bank.retrieve(titles.detach(), self._config.num_retrieved)
-        return Retrieved(slots, bank.keys, bank.values)
+        videos = [self._narrated[item] for item in items.tolist()]
+        same = self._duplicates.of([source_of(v.path) for v in videos], [v.title for v in videos])
+        _, slots = bank.retrieve(
+            titles.detach(), config.num_retrieved, exclude=same, min_similarity=config.min_similarity
+        )
+        return Retrieved(slots, bank.keys, bank.values, self._text_ids, same)
+
+    def complete(self, step: int) -> None:
+        """Encode every silent video as if for the first time: a finished bank is of the final weights."""
+        self._state.bank.steps.fill_(NEVER)
+        self.refresh(step)
 
     @torch.no_grad()
     def refresh(self, step: int) -> None:

@@ -42,7 +42,13 @@ def build_state(config: PretrainConfig, data: TrainingData, device: str) -> Trai
     _check_features(model, data, config)
     model.log_scale.requires_grad_(config.learn_temperature)
     objective = Objective(config, has_frames=data.has_frames).to(device)
-    bank = SilentBank([video.video_id for video in data.silent], config.dim)
+    bank = SilentBank(
+        [video.video_id for video in data.silent],
+        config.dim,
+        key=config.bank_key,
+        momentum=config.bank_momentum,
+        device=device,
+    )
     return TrainState(model, objective, _optimizer(nn.ModuleList([model, objective]), config), bank)
 
 

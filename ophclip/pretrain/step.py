@@ -99,7 +99,7 @@ class Stepper:
         if batch.level == "clip":
             return objective.clip_loss(rows, texts, ids, scale, (views[0], views[1]) if views else None)
         self._clock.mark("loss")
-        found = self._memory.retrieve(texts.all, batch.step)
+        found = self._memory.retrieve(texts.all, batch.items, batch.step)
         self._clock.mark("retrieval")
         return objective.video_loss(rows, texts, ids, scale, found)
 
