@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ophclip.config import load_config, to_toml
 from ophclip.errors import DamageError, UsageError
 from ophclip.files import replace_file
+from ophclip.models.tokens import Tokens
 from ophclip.video.geometry import Geometry
 
 MAX_LOG_SCALE = math.log(100)  # CLIP's clamp
@@ -43,7 +44,7 @@ class TextTower(Protocol):
 
     dim: int
 
-    def __call__(self, texts: Sequence[str], max_tokens: int) -> Tensor: ...
+    def __call__(self, texts: Sequence[str] | Tokens, max_tokens: int) -> Tensor: ...
 
 
 class DualEncoder(nn.Module):
@@ -92,8 +93,11 @@ class DualEncoder(nn.Module):
         """Embed features `[..., F]` of the visual tower as `[..., D]`."""
         return cast(Tensor, self.image_projection(features))
 
-    def embed_text(self, texts: Sequence[str], max_tokens: int = 77) -> Tensor:
-        """Embed `texts` as `[n, D]`, reading at most `max_tokens` tokens of each."""
+    def embed_text(self, texts: Sequence[str] | Tokens, max_tokens: int = 77) -> Tensor:
+        """Embed `texts` as `[n, D]`, reading at most `max_tokens` tokens of each.
+
+        `Tokens` are taken where the text tower made them (`Tokenizing`), for the same `max_tokens`.
+        """
         return cast(Tensor, self.text_projection(cast(TextTower, self.text)(texts, max_tokens)))
 
 

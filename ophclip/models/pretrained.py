@@ -6,11 +6,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ophclip.errors import UsageError
 from ophclip.models.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from ophclip.models.tokens import Tokens
 
 POOLED_LAYERS = 4  # the lineage sums the last four hidden layers
 
@@ -62,15 +65,20 @@ class PretrainedText(nn.Module):
         self._tokenizer = _load_tokenizer(name)
         self.dim = int(self.model.config.hidden_size)
 
-    def forward(self, texts: Sequence[str], max_tokens: int) -> Tensor:
-        """Encode `texts` as `[n, dim]`, reading at most `max_tokens` tokens of each."""
+    def tokenize(self, texts: Sequence[str], max_tokens: int) -> list[NDArray[np.int32]]:
+        """Return the ids of each text, at most `max_tokens`, special tokens included."""
         limit = min(max_tokens, int(getattr(self.model.config, "max_position_embeddings", max_tokens)))
-        tokens = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt"
-        ).to(next(self.model.parameters()).device)
-        output = self.model(**tokens, output_hidden_states=True)
+        found = self._tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+        return [np.array(ids, dtype=np.int32) for ids in found]
+
+    def forward(self, texts: Sequence[str] | Tokens, max_tokens: int) -> Tensor:
+        """Encode `texts` as `[n, dim]`, reading at most `max_tokens` tokens of each."""
+        tokens = texts if isinstance(texts, Tokens) else Tokens.of(self.tokenize(texts, max_tokens))
+        tokens = tokens.to(next(self.model.parameters()).device)
+        mask = tokens.mask
+        ids = tokens.ids.masked_fill(~mask, int(self._tokenizer.pad_token_id or 0))
+        output = self.model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=True)
         layers = torch.stack(output.hidden_states[-POOLED_LAYERS:]).sum(0)
-        mask: Tensor = tokens["attention_mask"]
         return (layers * mask.unsqueeze(-1)).sum(dim=1) / max_tokens
 
 

@@ -33,14 +33,20 @@ class PretrainConfig:
 
     steps: int = 20_000
     """Optimiser steps of both levels together (ours)."""
+    alternation: Literal["steps", "epoch"] = "steps"
+    """What the levels take turns in: steps (ours), or epoch, whole passes over their items (lineage)."""
     clip_steps: int = 5
-    """Clip-level steps in a row, before `video_steps` follow (alternation: paper; ratio: ours)."""
+    """Clip-level steps, or passes, in a row before `video_steps` follow (that they alternate: paper; ratio:
+    ours)."""
     video_steps: int = 1
-    """Video-level steps in a row; 0 trains on clips only."""
+    """Video-level steps, or passes, in a row; 0 trains on clips only."""
     batch_clips: int = 128
-    """Clips of a clip-level step (ours)."""
+    """Clips of a clip-level step, over all processes (ours)."""
     batch_videos: int = 32
-    """Videos of a video-level step (ours)."""
+    """Videos of a video-level step, over all processes (ours)."""
+    micro_batch: int = 0
+    """Clips or videos that go through the towers at once, where the batch does not fit; the loss still
+    contrasts the whole batch. 0: all of a process (ours)."""
 
     clip_min_s: float = 3.0
     """Shortest window drawn from a caption (lineage)."""
@@ -127,11 +133,18 @@ class PretrainConfig:
     grad_clip: float = 1.0
     """Largest gradient norm (ours)."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the visual tower: bf16 where the machine multiplies it natively; losses are float32 (ours)."""
+    """Of the towers: bf16 where the machine multiplies it natively; losses are float32 (ours)."""
     device: str = "auto"
-    """"cpu", "cuda", or "auto"."""
+    """"cpu", "cuda", or "auto"; under torchrun each process takes a GPU of its own."""
     checkpoint_every_steps: int = 1000
-    """Steps between checkpoints; the two newest are kept."""
+    """Steps between checkpoints (ours)."""
+    keep_checkpoints: int = 2
+    """Newest checkpoints that are kept, and the best one beside them (ours)."""
+    held_out: str = ""
+    """Split of the corpus whose contrastive loss says which checkpoint is best; empty: the training loss
+    since the checkpoint before (ours)."""
+    log: Literal["none", "tensorboard", "wandb"] = "none"
+    """Where the numbers of each step go beside metrics.jsonl (ours)."""
     seed: int = 0
     """Of initial weights, sample order, windows and augmentation."""
 
@@ -145,7 +158,10 @@ class PretrainConfig:
                 f"clip_max_s must be at least clip_min_s = {self.clip_min_s}, got {self.clip_max_s}",
                 remedy="widen the window",
             )
-
+        if self.clip_steps + self.video_steps == 0:
+            raise UsageError(
+                "clip_steps and video_steps must not both be 0", remedy="set one of them to 1 or more"
+            )
         if self.bank_momentum >= 1:
             raise UsageError(
                 f"bank_momentum must be less than 1, got {self.bank_momentum}",
@@ -163,6 +179,7 @@ _LOWEST: dict[str, float] = {
     "video_steps": 0,
     "batch_clips": 1,
     "batch_videos": 1,
+    "micro_batch": 0,
     "clip_min_s": 0.1,
     "min_caption_s": 0.0,
     "clip_frames": 1,
@@ -190,6 +207,7 @@ _LOWEST: dict[str, float] = {
     "warmup_steps": 0,
     "grad_clip": 1e-6,
     "checkpoint_every_steps": 1,
+    "keep_checkpoints": 1,
     "dim": 1,
     "seed": 0,
 }
