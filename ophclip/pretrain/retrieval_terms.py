@@ -89,7 +89,7 @@ def retrieval_terms(
     weight = choices.lambda_ret / len(problems)
     terms = []
     for name, (anchors, batch, bank) in problems.items():
-        candidates = torch.cat([batch.all, bank[silent.to(bank.device)].to(batch.all)])
+        candidates = torch.cat([batch.all, bank[silent.to(bank.device)].detach().to(batch.all)])
         level = Level(anchors.own, candidates, scale, anchors.share, positives=lists, reduction=how.reduction)
         terms.append(Term(name, [level], weight))
     return terms

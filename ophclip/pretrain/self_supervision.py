@@ -7,8 +7,6 @@ does. The heads serve training alone and are not part of the model.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -83,7 +81,7 @@ class SimCLR(nn.Module):
 
 def _distance(predicted: Tensor, projected: Tensor, own: slice) -> Tensor:
     similarity = F.cosine_similarity(predicted[own], projected[own].detach(), dim=1)
-    return cast(Tensor, -similarity.sum())
+    return -similarity.sum()
 
 
 def _layer(inputs: int, outputs: int) -> list[nn.Module]:

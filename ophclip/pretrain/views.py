@@ -50,7 +50,10 @@ def draw_view(frames: Tensor, rng: np.random.Generator, *, temporally_consistent
 
 def _crops(count: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """Draw the affine maps `[count, 2, 3]` of random resized crops, half of them flipped."""
-    area, aspect = rng.uniform(*AREA, count), np.exp(rng.uniform(*np.log(ASPECT), count))
+    area, aspect = (
+        rng.uniform(*AREA, count),
+        np.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1]), count)),
+    )
     width, height = np.minimum(np.sqrt(area * aspect), 1), np.minimum(np.sqrt(area / aspect), 1)
     flip = np.where(rng.uniform(size=count) < FLIP_PROBABILITY, -1.0, 1.0)
     maps = np.zeros((count, 2, 3))

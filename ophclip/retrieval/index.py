@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ophclip.ops import PackedBase, pack, repack, topk
+from ophclip.ops.pack import PackPrecision
 from ophclip.ops.reference import Exclusions
 
-PRECISION = "int8"  # what is scanned on a CPU; what is found is what float32 finds
+PRECISION: PackPrecision = "int8"  # what is scanned on a CPU; what is found is what float32 finds
 MOST_CHANGED = 0.25  # share of the rows beyond which all are packed anew
 
 Rows = Callable[[Tensor | None], Tensor]  # the rows of some slots, or of all

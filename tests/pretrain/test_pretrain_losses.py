@@ -185,9 +185,7 @@ def test_no_gradient_flows_into_the_bank() -> None:
     found = found_by(SLOTS)
     found.titles.requires_grad_()
     u, q = embeddings(3, 0).float().requires_grad_(), embeddings(3, 1).float().requires_grad_()
-    loss = objective().video_loss(
-        Rows.whole(u), Rows.whole(q), titled(*TITLES), SCALE, dataclasses.replace(found, titles=found.titles)
-    )
+    loss = objective().video_loss(Rows.whole(u), Rows.whole(q), titled(*TITLES), SCALE, found)
     loss.total.backward()  # type: ignore[no-untyped-call]
     assert u.grad is not None
     assert q.grad is not None
