@@ -45,7 +45,10 @@ def test_rows_in_any_order_are_those_of_each_video(
     width = data.draw(st.integers(0, 6))
     ids = data.draw(st.lists(st.sampled_from(sorted(LENGTHS)), max_size=5))
     wanted = np.array(
-        [data.draw(st.lists(st.integers(0, LENGTHS[name] - 1), min_size=width, max_size=width)) for name in ids],
+        [
+            data.draw(st.lists(st.integers(0, LENGTHS[name] - 1), min_size=width, max_size=width))
+            for name in ids
+        ],
         dtype=np.int64,
     ).reshape(len(ids), width)
     expected = [rows[name][line] for name, line in zip(ids, wanted, strict=True)]

@@ -26,9 +26,7 @@ def readers(config: PretrainConfig, num_ranks: int = 1) -> list[BatchReader]:
     data = load_data(config)
     model = build_state(config, data, "cpu").model
     sampler = sampler_of(config, data)
-    return [
-        BatchReader(config, data, sampler, model, World(rank, num_ranks)) for rank in range(num_ranks)
-    ]
+    return [BatchReader(config, data, sampler, model, World(rank, num_ranks)) for rank in range(num_ranks)]
 
 
 def the_clip_window(config: PretrainConfig, batch: Batch, place: int) -> tuple[float, float]:

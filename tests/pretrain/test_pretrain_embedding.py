@@ -101,7 +101,9 @@ def test_running_statistics_count_a_micro_batch_once(shapes_corpus: Corpus, fram
     assert counts == {2}
 
 
-def test_what_is_random_depends_on_the_step_and_the_place(shapes_corpus: Corpus, features_cache: Path) -> None:
+def test_what_is_random_depends_on_the_step_and_the_place(
+    shapes_corpus: Corpus, features_cache: Path
+) -> None:
     parts = assembled(small(shapes_corpus, features_cache))
     embedder, batch = parts.stepper._embedder, parts.reader.read(0)
     parts.state.model.train()
