@@ -79,9 +79,7 @@ class BatchReader:
         level, items = self._sampler.level(step), self._sampler.items(step)
         own = self._world.share(len(items))
         if level == "clip":
-            # Windows are drawn for the whole batch, so that they do not depend on the number of ranks.
-            drawn = step_rng(self._config.seed, "window", step).random((len(items), 2))
-            begin, end = self._windows(items, drawn)
+            _, begin, end = self.windows(step)
             rows = self._clips(self._data.clip_videos[items[own]], begin[own], end[own])
             texts, ids = self._narrations.batch(items[own]), self.narration_ids
         else:
@@ -89,7 +87,16 @@ class BatchReader:
         if self._pins:
             rows = rows.pin_memory()
             texts = texts.pin() if isinstance(texts, Tokens) else texts
-        return Batch(step, level, items, own.start, rows, texts, ids[torch.from_numpy(items)])
+        return Batch(step, level, items, own.start, rows, texts, ids[torch.tensor(items)])
+
+    def windows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the clips of a clip-level step, and the seconds from and to which each is read, `[B]`.
+
+        They are drawn for the whole batch, so that they do not depend on the number of ranks.
+        """
+        items = self._sampler.items(step)
+        drawn = step_rng(self._config.seed, "window", step).random((len(items), 2))
+        return items, *self._windows(items, drawn)
 
     def titles(self, videos: NDArray[np.int64]) -> Tokens | list[str]:
         """Return the titles of videos by number."""
@@ -116,7 +123,7 @@ class BatchReader:
         self, level: LevelName, items: NDArray[np.int64]
     ) -> tuple[Tensor, Tokens | list[str], Tensor]:
         """Return rows, texts and text ids of items, clips by a window in their middle: nothing is random."""
-        numbers = torch.from_numpy(items)
+        numbers = torch.tensor(items)
         with self._lock:
             if level == "video":
                 return self._videos(items), self._titles.batch(items), self.title_ids[numbers]

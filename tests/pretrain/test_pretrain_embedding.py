@@ -71,7 +71,7 @@ def test_a_micro_batch_is_embedded_again_with_the_same_dropout_and_views(
         shapes_corpus, frames_cache, micro_batch=4, ssl="simsiam", ssl_hidden=16, ssl_dim=16, ssl_bottleneck=8
     )
     parts = assembled(config)
-    embedder = parts.stepper._embedder
+    embedder = parts.stepper.embedder
     made: list[list[Tensor]] = []
     original = embedder._sides
 
@@ -105,7 +105,7 @@ def test_what_is_random_depends_on_the_step_and_the_place(
     shapes_corpus: Corpus, features_cache: Path
 ) -> None:
     parts = assembled(small(shapes_corpus, features_cache))
-    embedder, batch = parts.stepper._embedder, parts.reader.read(0)
+    embedder, batch = parts.stepper.embedder, parts.reader.read(0)
     parts.state.model.train()
     first = embedder.embed(batch).sides[1]
     torch.rand(3)

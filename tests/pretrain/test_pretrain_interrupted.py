@@ -130,7 +130,7 @@ def test_when_all_checkpoints_are_damaged_nothing_is_begun_anew(
     out = copied(killed, tmp_path / "run")
     for checkpoint in checkpoints(out / "checkpoints"):
         (checkpoint / "state.json").unlink()
-    with pytest.raises(DamageError, match="every checkpoint .* is damaged"):
+    with pytest.raises(DamageError, match=r"every checkpoint .* is damaged"):
         pretrain(config, out, resume=True)
 
 
@@ -166,7 +166,7 @@ def test_rows_of_another_encoder_are_refused_when_a_run_is_resumed(
     out = copied(killed, tmp_path / "run")
     state = checkpoints(out / "checkpoints")[-1] / "state.json"
     state.write_text(state.read_text().replace('"weights": "', '"weights": "0'))
-    with pytest.raises(UsageError, match="must hold rows of .*, which .*step-00000012 was trained on"):
+    with pytest.raises(UsageError, match=r"must hold rows of .*, which .*step-00000012 was trained on"):
         pretrain(config, out, resume=True)
 
 
