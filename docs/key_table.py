@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import inspect
 from dataclasses import MISSING, fields
+from itertools import pairwise
 from pathlib import Path
 
 from ophclip.pretrain import config
@@ -39,7 +40,7 @@ def _meanings() -> dict[str, str]:
         node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "PretrainConfig"
     )
     meanings = {}
-    for field, text in zip(body, body[1:], strict=False):
+    for field, text in pairwise(body):
         if (
             isinstance(field, ast.AnnAssign)
             and isinstance(text, ast.Expr)

@@ -121,7 +121,12 @@ def join_world(device: str) -> Iterator[World]:
     try:
         yield world
     except BaseException as error:
-        raise _explained(error, store, world) from error
+        explained = _explained(error, store, world)
+        if backend == "gloo":  # closes its connections; NCCL would wait for the others
+            dist.destroy_process_group()
+        if explained is error:
+            raise
+        raise explained from error
     dist.destroy_process_group()
 
 

@@ -89,6 +89,7 @@ class Trainer:
                     self._save(done)
                 if stops:
                     self._save(done)
+                    self._world.wait()  # torchrun ends all processes when the first one is gone
                     console.say(f"stopped after step {batch.step}; resume with --resume")
                     raise KeyboardInterrupt
         self._finish()
