@@ -105,6 +105,9 @@ class PretrainConfig:
     """Weight of a retrieved positive beside the row's own, which has 1 (ours)."""
     min_similarity: float = -1.0
     """Least inner product of a query and what it retrieves; -1 takes all of the top K (ours)."""
+    encode_retrieved: int = 0
+    """How many of the silent videos that a batch retrieved are encoded anew in its step, the most similar
+    first: their gradients train both towers, and their slots are overwritten. 0: all are constants (ours)."""
     bank_key: Literal["text", "visual", "sum"] = "text"
     """What titles are compared with in the search: silent titles, silent videos, or the normalised sum of
     both (query by title text: paper; key: ours)."""
@@ -194,6 +197,7 @@ _LOWEST: dict[str, float] = {
     "ssl_bottleneck": 1,
     "num_retrieved": 0,
     "lambda_ret": 0.0,
+    "encode_retrieved": 0,
     "fuse_beta": 0.0,
     "retrieved_weight": 1e-6,
     "min_similarity": -1.0,

@@ -79,6 +79,18 @@ class Embedder:
         with self._autocast():
             return self._model.embed_text(texts, max_tokens).float()
 
+    def videos(
+        self, rows: Tensor, titles: Tokens | Sequence[str], step: int, place: int
+    ) -> tuple[Tensor, Tensor]:
+        """Embed further whole videos and titles of a step as its batch was, with their graph, `[b, D]` each.
+
+        `place` is where they would stand in the batch; what is random depends on it.
+        """
+        with _torch_seeded(self._config.seed, step, place, self._device):
+            return self.rows(self._augmented(rows, step, place)), self.texts(
+                titles, self._config.video_tokens
+            )
+
     def _sides(self, batch: Batch, part: slice) -> list[Tensor]:
         config, is_clip = self._config, batch.level == "clip"
         rows, place = batch.rows[part], batch.first + part.start

@@ -19,8 +19,20 @@ Fuse = Literal["none", "mean"]
 
 
 @dataclass(frozen=True)
+class Live:
+    """Retrieved silent videos that were encoded for this step: `slots` int64 `[n]`, distinct."""
+
+    slots: Tensor
+    titles: Tensor  # [n, D], not normalised
+    videos: Tensor  # [n, D], not normalised
+
+
+@dataclass(frozen=True)
 class Retrieved:
-    """What a batch of B narrated videos retrieved from a bank of M silent ones; constants, all of it.
+    """What a batch of B narrated videos retrieved from a bank of M silent ones.
+
+    The bank is constant. Some of what was retrieved may have been encoded anew for this step (`live`, its
+    rows of all ranks): those rows stand in for the bank's, and carry gradients into the towers.
 
     Args:
         slots: int64 `[B, K]`, of the whole batch on every rank; -1 where there was nothing to retrieve.
@@ -29,6 +41,7 @@ class Retrieved:
         text_ids: int64 `[M]`, `losses.text_ids` of the bank's titles, or None.
         same: CSR lists of the slots `[B]` that are the row's own video once more and so were not
             retrieved for it; they are no negatives of it where another row brings them in.
+        live: what was encoded anew, or None.
     """
 
     slots: Tensor
@@ -36,6 +49,7 @@ class Retrieved:
     videos: Tensor
     text_ids: Tensor | None = None
     same: Exclusions | None = None
+    live: Live | None = None
 
     @property
     def is_empty(self) -> bool:
@@ -74,25 +88,38 @@ def retrieval_terms(
     """
     if found.is_empty:
         return []
+    silent = torch.unique(found.slots[found.slots >= 0])
     if choices.fuse == "mean":
-        fused = _fused(videos, found, choices.fuse_beta)
+        fused = _fused(videos, found, silent, choices.fuse_beta)
         term = info_nce("fused", fused, titles, scale, ids, how)
         return [Term(term.name, term.levels, choices.lambda_ret)]
-    silent = torch.unique(found.slots[found.slots >= 0])
     lists = _positives(titles, found, silent, ids, how, choices.retrieved_weight)
+    silent_titles, silent_videos = _rows_of(found, silent)
     problems = {
-        "title_to_silent_video": (titles, videos, found.videos),
-        "video_to_silent_title": (videos, titles, found.titles),
+        "title_to_silent_video": (titles, videos, silent_videos),
+        "video_to_silent_title": (videos, titles, silent_titles),
     }
     if views is not None:
-        problems["video_to_silent_video"] = (videos, views, found.videos)
+        problems["video_to_silent_video"] = (videos, views, silent_videos)
     weight = choices.lambda_ret / len(problems)
     terms = []
     for name, (anchors, batch, bank) in problems.items():
-        candidates = torch.cat([batch.all, bank[silent.to(bank.device)].detach().to(batch.all)])
+        candidates = torch.cat([batch.all, bank.to(batch.all)])
         level = Level(anchors.own, candidates, scale, anchors.share, positives=lists, reduction=how.reduction)
         terms.append(Term(name, [level], weight))
     return terms
+
+
+def _rows_of(found: Retrieved, silent: Tensor) -> tuple[Tensor, Tensor]:
+    """Return titles and videos of the slots `silent` (sorted): those encoded anew, else the bank's."""
+    place = silent.to(found.titles.device)
+    titles, videos = found.titles[place].detach(), found.videos[place].detach()
+    if found.live is None:
+        return titles, videos
+    at = torch.searchsorted(silent, found.live.slots.to(silent.device)).to(titles.device)
+    fresh = (F.normalize(rows.float(), dim=1) for rows in (found.live.titles, found.live.videos))
+    titles, videos = (rows.index_copy(0, at, new) for rows, new in zip((titles, videos), fresh, strict=True))
+    return titles, videos
 
 
 def _positives(
@@ -128,10 +155,11 @@ def _present(lists: Exclusions, own: slice, silent: Tensor) -> Pairs:
     return Pairs(row[is_present], torch.searchsorted(silent, slots[is_present]))
 
 
-def _fused(videos: Rows, found: Retrieved, beta: float) -> Rows:
-    slots = found.slots.to(found.videos.device)
-    is_found = (slots >= 0).unsqueeze(-1)
-    neighbours = torch.where(is_found, found.videos[slots.clamp(min=0)], 0.0)
+def _fused(videos: Rows, found: Retrieved, silent: Tensor, beta: float) -> Rows:
+    rows = _rows_of(found, silent)[1]
+    is_found = (found.slots >= 0).unsqueeze(-1).to(rows.device)
+    place = torch.searchsorted(silent, found.slots.clamp(min=int(silent[0]))).to(rows.device)
+    neighbours = torch.where(is_found, rows[place], 0.0)
     mean = neighbours.sum(dim=1) / is_found.sum(dim=1).clamp(min=1)
     every = F.normalize(videos.all + beta * mean.to(videos.all), dim=1)
     if videos.own is videos.all:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.losses import Rows, text_ids
 from ophclip.pretrain.objective import Loss, Objective
-from ophclip.pretrain.retrieval_terms import Retrieved
+from ophclip.pretrain.retrieval_terms import Live, Retrieved
 
 DIM, TAU = 12, 0.1
 SCALE = torch.tensor(1 / TAU)
@@ -192,6 +192,24 @@ def test_no_gradient_flows_into_the_bank() -> None:
     assert found.titles.grad is None
 
 
+def test_what_was_encoded_anew_stands_in_for_the_bank_and_gets_gradients() -> None:
+    u, q = whole(embeddings(3, 0)), whole(embeddings(3, 1))
+    fresh = [embeddings(2, seed).float().requires_grad_() for seed in (30, 31)]
+    found = found_by(SLOTS, texts=SILENT)
+    live = Live(torch.tensor([1, 4]), *fresh)
+    titles, videos = found.titles.clone(), found.videos.clone()
+    for bank, rows in zip((titles, videos), fresh, strict=True):
+        bank[[1, 4]] = torch.nn.functional.normalize(rows.detach(), dim=1)
+    ids = titled(*TITLES)
+    expected = objective().video_loss(
+        u, q, ids, SCALE, dataclasses.replace(found, titles=titles, videos=videos)
+    )
+    loss = objective().video_loss(u, q, ids, SCALE, dataclasses.replace(found, live=live))
+    torch.testing.assert_close(loss.total, expected.total)
+    for leaf in fresh:
+        assert gradient_flows(loss, leaf)
+
+
 def split(rows: Tensor, bounds: list[int]) -> list[Rows]:
     """What ranks hold of a batch; all ranks share one leaf, as if the gather brought gradients back."""
     return [Rows(rows[a:b], rows, a) for a, b in pairwise(bounds)]
@@ -207,7 +225,7 @@ MANY = ["a", "b", "a", "c", "d", "b", "e"]
     equal=st.sampled_from(["positives", "negatives"]),
     symmetric=st.booleans(),
     distinct=st.booleans(),
-    kind=st.sampled_from(["clip", "simsiam", "simclr", "video", "views", "fuse"]),
+    kind=st.sampled_from(["clip", "simsiam", "simclr", "video", "views", "live", "fuse"]),
 )
 def test_the_ranks_losses_and_gradients_add_up_to_those_of_one_process(
     cuts: list[int], reduction: str, equal: str, symmetric: bool, distinct: bool, kind: str
@@ -233,7 +251,11 @@ def test_the_ranks_losses_and_gradients_add_up_to_those_of_one_process(
             if kind in ("clip", "simsiam", "simclr"):
                 loss = made.clip_loss(a, b, ids, scale, (c, d))
             else:
-                loss = made.video_loss(a, b, ids, scale, found, c if kind == "views" else None)
+                live = (
+                    Live(torch.tensor([0, 2, 3]), c.all[:3], d.all[:3]) if kind in ("live", "fuse") else None
+                )
+                retrieved = dataclasses.replace(found, live=live)
+                loss = made.video_loss(a, b, ids, scale, retrieved, c if kind == "views" else None)
             total = total + loss.total
         total.backward()  # type: ignore[no-untyped-call]
         trained = [*leaves, scale, *made.parameters()]
@@ -247,7 +269,7 @@ def test_the_ranks_losses_and_gradients_add_up_to_those_of_one_process(
 
 def gradient_flows(loss: Loss, leaf: Tensor) -> bool:
     leaf.grad = None
-    loss.total.backward()  # type: ignore[no-untyped-call]
+    loss.total.backward(retain_graph=True)  # type: ignore[no-untyped-call]
     return leaf.grad is not None and bool(leaf.grad.any())
 
 
