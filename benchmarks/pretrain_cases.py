@@ -33,8 +33,8 @@ from ophclip.pretrain import PretrainConfig
 from ophclip.pretrain.assembly import Parts, assemble
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.data import TrainingData, load_data
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.prefetch import prefetched
+from ophclip.pretrain.world import World
 
 DIM = 768
 CLIPS_A_VIDEO = 40

@@ -19,10 +19,10 @@ from ophclip.models import DualEncoder
 from ophclip.models.tokens import Tokens
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.losses import text_ids
 from ophclip.pretrain.sampler import LevelName, Sampler, step_rng
 from ophclip.pretrain.texts import TextStore
+from ophclip.pretrain.world import World
 
 CACHED_BYTES = 1 << 20  # of features that are read at a time: they are still in a CPU's cache when averaged
 

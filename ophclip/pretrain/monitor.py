@@ -15,12 +15,12 @@ from torch import Tensor
 from ophclip.pretrain.batches import BatchReader
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.embedding import Embedder
 from ophclip.pretrain.losses import Rows, info_nce, solve
 from ophclip.pretrain.run_folder import read_metrics
 from ophclip.pretrain.sampler import LevelName, Sampler
 from ophclip.pretrain.state import TrainState
+from ophclip.pretrain.world import World
 
 LEVELS: tuple[LevelName, ...] = ("clip", "video")
 

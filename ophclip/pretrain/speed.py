@@ -18,9 +18,10 @@ from ophclip.pretrain.batches import Batch
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import load_data
-from ophclip.pretrain.distributed import World, join_world
+from ophclip.pretrain.distributed import join_world
 from ophclip.pretrain.prefetch import prefetched
 from ophclip.pretrain.sampler import LevelName
+from ophclip.pretrain.world import World
 
 LEAST_S = 10.0  # of measured steps
 MIB = 1 << 20

@@ -14,12 +14,12 @@ from ophclip.errors import OphclipError
 from ophclip.pretrain.batches import Batch, BatchReader
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.config import PretrainConfig
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.embedding import Embedded, Embedder
 from ophclip.pretrain.losses import Rows
 from ophclip.pretrain.objective import Loss
 from ophclip.pretrain.silent import SilentMemory
 from ophclip.pretrain.state import TrainState, learning_rate
+from ophclip.pretrain.world import World
 
 NAMED_AT_MOST = 8
 

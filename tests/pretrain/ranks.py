@@ -21,7 +21,8 @@ from ophclip.pretrain import PretrainConfig, pretrain
 from ophclip.pretrain.assembly import assemble
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.data import load_data
-from ophclip.pretrain.distributed import World, join_world
+from ophclip.pretrain.distributed import join_world
+from ophclip.pretrain.world import World
 
 STEPS = 9  # three rounds, of which the last retrieves
 MICRO_BATCH = 3  # as many rows at a time on every number of ranks, so that dropout is the same

@@ -16,7 +16,7 @@ from ophclip.pretrain import pretrain
 from ophclip.pretrain.assembly import assemble
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.data import load_data
-from ophclip.pretrain.distributed import World
+from ophclip.pretrain.world import World
 
 
 def test_a_clip_past_the_end_of_its_video_is_named(

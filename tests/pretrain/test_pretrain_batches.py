@@ -17,9 +17,9 @@ from ophclip.pretrain import PretrainConfig
 from ophclip.pretrain.assembly import sampler_of
 from ophclip.pretrain.batches import Batch, BatchReader
 from ophclip.pretrain.data import load_data
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.prefetch import prefetched
 from ophclip.pretrain.state import build_state
+from ophclip.pretrain.world import World
 
 
 def readers(config: PretrainConfig, num_ranks: int = 1) -> list[BatchReader]:

@@ -17,8 +17,8 @@ from ophclip.pretrain import PretrainConfig
 from ophclip.pretrain.assembly import Parts, assemble
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.data import load_data
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.step import StepResult
+from ophclip.pretrain.world import World
 
 CLIP_STEP, VIDEO_STEP = 4, 5
 

@@ -27,7 +27,7 @@ from ophclip.config import to_dict, to_toml
 from ophclip.corpus import Corpus
 from ophclip.pretrain import PretrainConfig
 from ophclip.pretrain.checkpoint import newest_sound
-from ophclip.pretrain.distributed import World
+from ophclip.pretrain.world import World
 
 PROGRAM = Path(__file__).with_name("ranks.py")
 RANKS = [1, 2, 4]
