@@ -41,9 +41,9 @@ def reading_cases(folder: Path, *, is_smoke: bool) -> list[Case]:
     """Return the cases; stores are made in `folder` when first used."""
     num_videos, corpus = (8, 500) if is_smoke else (256, CORPUS)
     target = (Target(MEMMAP, least=0.667),)
-    plain = functools.cache(lambda: _make_cache(folder / "plain.zarr", num_videos))
+    plain = functools.cache(lambda: make_cache(folder / "plain.zarr", num_videos))
     packed = functools.cache(lambda: _pack(plain(), folder / "packed.zarr"))
-    cold = functools.cache(lambda: _make_cache(folder / "cold.zarr", num_videos))  # which nothing maps
+    cold = functools.cache(lambda: make_cache(folder / "cold.zarr", num_videos))  # which nothing maps
     cold_packed = functools.cache(lambda: _pack(cold(), folder / "cold-packed.zarr"))
     batch = f"{BATCH} clips x {LENGTH} x {DIM} of {num_videos} videos"
     return [
@@ -266,9 +266,9 @@ def _pack(cache: FeatureCache, out: Path) -> FeatureCache:
     return open_cache(out)
 
 
-def _make_cache(path: Path, num_videos: int) -> FeatureCache:
+def make_cache(path: Path, num_videos: int, encoder: str = "random") -> FeatureCache:
     """Write a cache of random rows, without the syncs of a build."""
-    _make_journal(path, num_videos)
+    _make_journal(path, num_videos, encoder)
     codec = bytes_codec("float16")
     for number in range(num_videos):
         folder = path / "videos" / _name(number)
@@ -294,10 +294,10 @@ def _attributes(number: int, rows: NDArray[Any]) -> dict[str, Any]:
     return {"attributes": attributes}
 
 
-def _make_journal(path: Path, num_videos: int) -> None:
+def _make_journal(path: Path, num_videos: int, encoder: str = "random") -> None:
     (path / "_journal").mkdir(parents=True)
     provenance = {
-        "encoder": "random",
+        "encoder": encoder,
         "key": {},
         "row_shape": [DIM],
         "dtype": "float16",

@@ -58,10 +58,10 @@ def pretrain(
 def _benchmark(choices: PretrainConfig, as_json: bool) -> None:
     from dataclasses import asdict
 
-    from ophclip.pretrain import benchmark, is_first_process
-    from ophclip.pretrain.benchmark import table_rows
+    from ophclip.pretrain import is_first_process, measure_speed
+    from ophclip.pretrain.speed import table_rows
 
-    speed = benchmark(choices)
+    speed = measure_speed(choices)
     if not is_first_process():
         return
     if as_json:

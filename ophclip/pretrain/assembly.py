@@ -10,12 +10,12 @@ from ophclip.pretrain.batches import BatchReader
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.embedding import Embedder
 from ophclip.pretrain.sampler import LevelName, Sampler
 from ophclip.pretrain.silent import SilentMemory
 from ophclip.pretrain.state import TrainState, build_state, uses_bf16
 from ophclip.pretrain.step import Stepper
+from ophclip.pretrain.world import World
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from ophclip.models import DualEncoder
 from ophclip.models.tokens import Tokens
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.losses import text_ids
 from ophclip.pretrain.sampler import LevelName, Sampler, step_rng
 from ophclip.pretrain.texts import TextStore
+from ophclip.pretrain.world import World
 
-READ_BYTES = 64 << 20  # of features at a time, while the means of whole videos are made
+CACHED_BYTES = 1 << 20  # of features that are read at a time: they are still in a CPU's cache when averaged
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,10 @@ class BatchReader:
         self.title_ids = text_ids(data.titles)
         self._lock = threading.RLock()
         self._pins = world.device != "cpu"
-        self._scratch = np.empty(0, dtype=data.cache.dtype)
+        num_rows = max(config.clip_frames, config.video_frames, CACHED_BYTES // data.cache.row_bytes)
+        self._scratch = np.empty(
+            (0 if data.has_frames else num_rows, *data.cache.row_shape), data.cache.dtype
+        )
         count = len(data.video_ids)
         self._means = np.empty(
             (0 if data.has_frames else count, *data.cache.row_shape[-1:]), dtype=np.float32
@@ -79,9 +82,7 @@ class BatchReader:
         level, items = self._sampler.level(step), self._sampler.items(step)
         own = self._world.share(len(items))
         if level == "clip":
-            # Windows are drawn for the whole batch, so that they do not depend on the number of ranks.
-            drawn = step_rng(self._config.seed, "window", step).random((len(items), 2))
-            begin, end = self._windows(items, drawn)
+            _, begin, end = self.windows(step)
             rows = self._clips(self._data.clip_videos[items[own]], begin[own], end[own])
             texts, ids = self._narrations.batch(items[own]), self.narration_ids
         else:
@@ -89,7 +90,16 @@ class BatchReader:
         if self._pins:
             rows = rows.pin_memory()
             texts = texts.pin() if isinstance(texts, Tokens) else texts
-        return Batch(step, level, items, own.start, rows, texts, ids[torch.from_numpy(items)])
+        return Batch(step, level, items, own.start, rows, texts, ids[torch.tensor(items)])
+
+    def windows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the clips of a clip-level step, and the seconds from and to which each is read, `[B]`.
+
+        They are drawn for the whole batch, so that they do not depend on the number of ranks.
+        """
+        items = self._sampler.items(step)
+        drawn = step_rng(self._config.seed, "window", step).random((len(items), 2))
+        return items, *self._windows(items, drawn)
 
     def titles(self, videos: NDArray[np.int64]) -> Tokens | list[str]:
         """Return the titles of videos by number."""
@@ -105,18 +115,15 @@ class BatchReader:
         if self._data.has_frames:
             return torch.from_numpy(self._data.cache.take(*self._video_rows(videos)))
         new = np.unique(videos[~self._has_mean[videos]])
-        at_once = max(1, READ_BYTES // (self._config.video_frames * self._data.cache.row_bytes))
-        for start in range(0, len(new), at_once):
-            part = new[start : start + at_once]
-            self._means[part] = self._mean(*self._video_rows(part)).numpy()
-            self._has_mean[part] = True
+        self._means[new] = self._mean(*self._video_rows(new)).numpy()
+        self._has_mean[new] = True
         return torch.from_numpy(self._means[videos])
 
     def held_out(
         self, level: LevelName, items: NDArray[np.int64]
     ) -> tuple[Tensor, Tokens | list[str], Tensor]:
         """Return rows, texts and text ids of items, clips by a window in their middle: nothing is random."""
-        numbers = torch.from_numpy(items)
+        numbers = torch.tensor(items)
         with self._lock:
             if level == "video":
                 return self._videos(items), self._titles.batch(items), self.title_ids[numbers]
@@ -164,10 +171,12 @@ class BatchReader:
 
     def _mean(self, ids: list[str], rows: NDArray[np.int64]) -> Tensor:
         """Return the mean of rows `[B, T]` of features: float32 `[B, F]`."""
-        cache, shape = self._data.cache, (*rows.shape, *self._data.cache.row_shape)
-        size = int(np.prod(shape))
-        if self._scratch.size < size:  # one buffer for all batches: new memory costs as much as the copy
-            self._scratch = np.empty(size, dtype=cache.dtype)
-        features = self._scratch[:size].reshape(shape)
-        cache.take(ids, rows, out=features)
-        return torch.from_numpy(features).float().mean(dim=1)
+        cache = self._data.cache
+        mean = torch.empty(len(ids), *cache.row_shape)
+        for start in range(0, len(ids), self._scratch.shape[0] // rows.shape[1]):
+            part = slice(start, start + self._scratch.shape[0] // rows.shape[1])
+            count = rows[part].size
+            features = self._scratch[:count].reshape(*rows[part].shape, *cache.row_shape)
+            cache.take(ids[part], rows[part], out=features)
+            torch.mean(torch.from_numpy(features).float(), dim=1, out=mean[part])
+        return mean

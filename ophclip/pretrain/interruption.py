@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGTERM and Ctrl-C end a run after the step in hand; a second one ends it at once."""
+"""SIGTERM and Ctrl-C end a run after the step in hand; a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ophclip import console
+from ophclip.pretrain.distributed import is_distributed
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -24,10 +25,13 @@ class Interruption:
         """Take note of a signal.
 
         Raises:
-            KeyboardInterrupt: it is the second one.
+            KeyboardInterrupt: Ctrl-C was pressed again.
         """
         if self.is_requested:
-            raise KeyboardInterrupt
+            # Under torchrun one signal comes twice: from the terminal or Slurm, and passed on by torchrun.
+            if signal_number == signal.SIGINT and not is_distributed():
+                raise KeyboardInterrupt
+            return
         self.is_requested = True
         console.say(f"{signal.Signals(signal_number).name}: saving a checkpoint after this step")
 

@@ -15,12 +15,12 @@ from torch import Tensor
 from ophclip.pretrain.batches import BatchReader
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.embedding import Embedder
 from ophclip.pretrain.losses import Rows, info_nce, solve
 from ophclip.pretrain.run_folder import read_metrics
 from ophclip.pretrain.sampler import LevelName, Sampler
 from ophclip.pretrain.state import TrainState
+from ophclip.pretrain.world import World
 
 LEVELS: tuple[LevelName, ...] = ("clip", "video")
 
@@ -78,6 +78,7 @@ class HeldOut:
         rows, texts, ids = self._reader.held_out(level, items)
         scale, contrast = self._state.model.scale, self._state.objective.contrast
         words = self._config.clip_tokens if level == "clip" else self._config.video_tokens
-        sides = [Rows.whole(side) for side in (self._embedder.rows(rows), self._embedder.texts(texts, words))]
-        videos, titles = (side.normalised() for side in sides)
+        parts = rows.split(self._config.micro_batch or len(rows))
+        videos = Rows.whole(torch.cat([self._embedder.rows(part) for part in parts])).normalised()
+        titles = Rows.whole(self._embedder.texts(texts, words)).normalised()
         return solve([info_nce(level, videos, titles, scale, ids.to(scale.device), contrast)])[0]

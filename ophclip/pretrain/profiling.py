@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 
 from ophclip import console
-from ophclip.pretrain.distributed import World
+from ophclip.pretrain.world import World
 
 SKIPPED, WARM_UP, TRACED = 5, 1, 6  # steps; six are a round of the default alternation
 

@@ -11,11 +11,11 @@ from torch import Tensor
 from ophclip.pretrain.batches import BatchReader
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.embedding import Embedder
 from ophclip.pretrain.retrieval_terms import Live, Retrieved
 from ophclip.pretrain.schedule import retrieval_schedule
 from ophclip.pretrain.state import TrainState
+from ophclip.pretrain.world import World
 from ophclip.retrieval import Duplicates, source_of
 from ophclip.retrieval.bank import NEVER
 

@@ -14,12 +14,12 @@ from ophclip.errors import OphclipError
 from ophclip.pretrain.batches import Batch, BatchReader
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.config import PretrainConfig
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.embedding import Embedded, Embedder
 from ophclip.pretrain.losses import Rows
 from ophclip.pretrain.objective import Loss
 from ophclip.pretrain.silent import SilentMemory
 from ophclip.pretrain.state import TrainState, learning_rate
+from ophclip.pretrain.world import World
 
 NAMED_AT_MOST = 8
 
@@ -50,7 +50,7 @@ class Stepper:
         clock: PhaseClock,
     ) -> None:
         self._config, self._state, self._world, self._clock = config, state, world, clock
-        self._reader, self._embedder, self._memory = reader, embedder, memory
+        self._reader, self.embedder, self._memory = reader, embedder, memory
         self._averaged = [
             buffer
             for module in state.model.modules()
@@ -71,12 +71,12 @@ class Stepper:
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.optimizer.zero_grad(set_to_none=True)
-        embedded = self._embedder.embed(batch)
+        embedded = self.embedder.embed(batch)
         clock.mark("forward")
-        loss = self._loss(batch, embedded)
+        loss = self.loss(batch, embedded)
         clock.mark("loss")
         loss.total.backward()  # type: ignore[no-untyped-call]
-        self._embedder.backward(embedded)
+        self.embedder.backward(embedded)
         clock.mark("backward")
         facts = torch.stack([loss.total.detach(), loss.total.new_tensor(float(stop)), *loss.parts.values()])
         self._exchange(facts)
@@ -92,7 +92,8 @@ class Stepper:
         terms = dict(zip(loss.parts, parts, strict=True))
         return StepResult(total, terms, norm_value, rate, float(state.model.scale.detach()), stops > 0)
 
-    def _loss(self, batch: Batch, embedded: Embedded) -> Loss:
+    def loss(self, batch: Batch, embedded: Embedded) -> Loss:
+        """Return this rank's share of the loss of a batch; the bank is refreshed where that is due."""
         objective, scale = self._state.objective, self._state.model.scale
         rows, texts, *views = self._rows(batch, embedded.sides)
         ids = batch.text_ids.to(rows.all.device)

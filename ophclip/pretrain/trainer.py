@@ -21,13 +21,13 @@ from ophclip.pretrain.checkpoint import load_checkpoint, newest_sound, prune_che
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData, load_data
-from ophclip.pretrain.distributed import World
 from ophclip.pretrain.interruption import interruption
 from ophclip.pretrain.monitor import HeldOut, mean_loss, training_loss
 from ophclip.pretrain.prefetch import prefetched
 from ophclip.pretrain.profiling import profiling
 from ophclip.pretrain.run_folder import CHECKPOINTS, cut_metrics, read_metrics
 from ophclip.pretrain.trackers import Tracker, trackers
+from ophclip.pretrain.world import World
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Trainer:
                     self._save(done)
                 if stops:
                     self._save(done)
+                    self._world.wait()  # torchrun ends all processes when the first one is gone
                     console.say(f"stopped after step {batch.step}; resume with --resume")
                     raise KeyboardInterrupt
         self._finish()

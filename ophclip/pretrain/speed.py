@@ -18,9 +18,10 @@ from ophclip.pretrain.batches import Batch
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import load_data
-from ophclip.pretrain.distributed import World, join_world
+from ophclip.pretrain.distributed import join_world
 from ophclip.pretrain.prefetch import prefetched
 from ophclip.pretrain.sampler import LevelName
+from ophclip.pretrain.world import World
 
 LEAST_S = 10.0  # of measured steps
 MIB = 1 << 20
@@ -52,10 +53,10 @@ class Speed:
     video: LevelSpeed | None
 
 
-def benchmark(config: PretrainConfig, *, least_s: float = LEAST_S) -> Speed:
+def measure_speed(config: PretrainConfig) -> Speed:
     """Time whole turns of both levels with everything in them, retrieval included; nothing is written.
 
-    Two turns warm up. Then turns are measured until `least_s` seconds have passed.
+    Two turns warm up. Then turns are measured until `LEAST_S` seconds have passed.
 
     Raises:
         UsageError: corpus, cache and configuration do not fit together.
@@ -64,10 +65,10 @@ def benchmark(config: PretrainConfig, *, least_s: float = LEAST_S) -> Speed:
     with join_world(config.device) as world:
         clock = PhaseClock(world.device, exact=True)
         parts = assemble(config, load_data(config), world, clock)
-        return _measure(parts, world, clock, least_s)
+        return _measure(parts, world, clock)
 
 
-def _measure(parts: Parts, world: World, clock: PhaseClock, least_s: float) -> Speed:
+def _measure(parts: Parts, world: World, clock: PhaseClock) -> Speed:
     turns = parts.sampler.alternation
     round_steps = turns.clip_steps + turns.video_steps
     first = -(-parts.memory.first_step // round_steps) * round_steps  # a turn in which retrieval is on
@@ -86,7 +87,7 @@ def _measure(parts: Parts, world: World, clock: PhaseClock, least_s: float) -> S
             shown.advance()
             if number >= 2 * round_steps:
                 taken[batch.level].append(seconds)
-            if _is_over(number + 1, round_steps, time.perf_counter() - began >= least_s, world):
+            if _is_over(number + 1, round_steps, time.perf_counter() - began >= LEAST_S, world):
                 break
     speeds = {level: _speed(seconds, parts, level) for level, seconds in taken.items()}
     return Speed(world.size, world.device, _peak_mib(world.device), speeds["clip"], speeds["video"])
