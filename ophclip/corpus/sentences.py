@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From timed words to clips: cut at ends of sentences, then at commas and pauses, to lengths that were asked for."""
+"""From timed words to clips: cut at ends of sentences, else at commas and pauses, to given lengths."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ophclip.errors import UsageError
 
 # Abbreviations after which a full stop ends no sentence.
 _ABBREVIATIONS = frozenset(
-    "dr. mr. mrs. ms. prof. vs. e.g. i.e. approx. no. fig. st. ca. etc. inc. mm. min. sec. ml. cc. dept.".split()
+    {"dr.", "mr.", "mrs.", "ms.", "prof.", "vs.", "e.g.", "i.e.", "approx.", "no.", "fig.", "st.", "ca."}
+    | {"etc.", "inc.", "mm.", "min.", "sec.", "ml.", "cc.", "dept."}
 )
 _CLOSING = "\"')]}»\u201d\u2019"
 PAUSE_S = 0.4  # between two words, as good a place to cut as a comma

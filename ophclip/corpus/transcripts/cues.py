@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 LONGEST_WORD_S = 2.0  # aligners stretch a word over the silence that follows it
 
@@ -63,7 +64,7 @@ def in_order(cues: Iterable[Cue], notes: Counter[str]) -> list[Cue]:
 
 
 def timed_words(cues: list[Cue]) -> list[Word]:
-    """Return the words of cues that are in order; where a word has no time of its own, its share of the cue's.
+    """Return the words of cues that are in order; a word without times has its share of its cue's.
 
     A cue that runs into the next one ends there, and no word is longer than LONGEST_WORD_S.
     """
@@ -76,7 +77,7 @@ def timed_words(cues: list[Cue]) -> list[Word]:
         if index + 1 < len(cues) and cue.start_s < cues[index + 1].start_s < end_s:
             end_s = cues[index + 1].start_s
         words += spread(cue.text, cue.start_s, end_s)
-    if any(after.start_s < before.start_s for before, after in zip(words, words[1:], strict=False)):
+    if any(after.start_s < before.start_s for before, after in pairwise(words)):
         words.sort(key=lambda word: word.start_s)
     return words
 

@@ -14,7 +14,7 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(path: Path, notes: Counter[str]) -> str:
-    """Return the text of a file with `\\n` line ends; `notes` counts a guess at the encoding.
+    """Return the text of a file with plain line feeds; `notes` counts a guess at the encoding.
 
     Raises:
         OphclipError: the file is unreadable, empty, far too large or binary.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ophclip.corpus.transcripts.cues import Cue, Word, spread
 
@@ -37,7 +38,7 @@ class Block:
 def is_rolling(blocks: Sequence[Block]) -> bool:
     """Return whether cues without inline times repeat each other's lines as a scroll does."""
     shown = [block for block in blocks if block.lines]
-    pairs = list(zip(shown, shown[1:], strict=False))
+    pairs = list(pairwise(shown))
     near = [pair for pair in pairs if abs(pair[1].start_s - pair[0].end_s) <= LARGEST_GAP_S]
     shared = sum(_num_shared(before.lines, after.lines) > 0 for before, after in near)
     return len(near) >= 2 and shared >= ROLLING_SHARE * len(pairs)
@@ -83,7 +84,7 @@ def _cue(line: Line, start_s: float, end_s: float) -> Cue:
     marks = [(0, start_s)] + [mark for mark in line.word_times if mark[0] < len(texts)]
     marks.append((len(texts), end_s))
     words: list[Word] = []
-    for (first, begin_s), (after, finish_s) in zip(marks, marks[1:], strict=False):
+    for (first, begin_s), (after, finish_s) in pairwise(marks):
         if after > first:
             words += spread(" ".join(texts[first:after]), begin_s, max(finish_s, begin_s))
     return Cue(start_s, end_s, line.text, tuple(words))
