@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from ophclip.corpus.transcripts import Word
 from ophclip.errors import UsageError
@@ -83,7 +84,7 @@ def _runs(words: Sequence[Word], longest_gap_s: float) -> list[tuple[int, int]]:
         for index in range(len(words))
         if index == 0 or words[index].start_s - words[index - 1].end_s > longest_gap_s
     ]
-    return list(zip(starts, [*starts[1:], len(words)], strict=True))
+    return list(pairwise([*starts, len(words)]))
 
 
 def _cut_run(words: Sequence[Word], first: int, after: int, window: Window) -> list[tuple[int, int]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mend what a recogniser misheard: words that sound or look like a term of the lexicon, and are no other word.
+"""Mend what a recogniser misheard: words that sound or look like a term of the lexicon, and are no word.
 
 Three rules, from the surest on, over stretches of one to four words that no mark of a sentence parts:
 
@@ -26,9 +26,10 @@ NEAR_WORDS = 8  # on either side, in which a confusion looks for its field
 MIN_TERM = 6  # letters of a term that words are corrected to
 MIN_JOINED = 7  # letters of a term that was written in pieces
 MIN_SOUND = 6  # consonants that must agree where only the sound tells
+LONG_SOUND = 8  # where all the pieces are English
 MIN_LIKENESS = 0.55  # of the spelling, where the sound agrees
 
-_ENDINGS = ("s", "es", "ed", "d", "ing", "ly", "er", "r", "ers", "al", "able", "ness", "ment")
+_ENDINGS = ("s", "es", "ed", "d", "ing", "ly", "er", "r", "ers", "al", "able", "ness", "ment", "ion", "or")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Corrector:
         self._tagger = tagger
         self._english = lexicon.english
         self._known = {word for words in lexicon.names for word in words}
-        # Words of several terms' names, such as "the", are no terms; those of the English list are never meant.
+        # Everyday words that are parts of names, such as "wound", are never meant: too many words resemble them.
         targets = {word for word in self._known if len(word) >= MIN_TERM and word.isalpha()}
         targets = {word for word in targets if not self.is_english(word)}
         self._joined = {word for word in targets if len(word) >= MIN_JOINED}
@@ -98,26 +99,31 @@ class Corrector:
         found = self._tagger.walk(words)
         return {index for first, after, _ in found if after - first > 1 for index in range(first, after)}
 
-    def _reach(
-        self, words: Sequence[str], index: int, breaks: frozenset[int], protected: set[int]
-    ) -> int:
+    def _reach(self, words: Sequence[str], index: int, breaks: frozenset[int], protected: set[int]) -> int:
         last = min(index + self._longest, len(words))
         return next((stop for stop in range(index + 1, last) if stop in breaks or stop in protected), last)
 
     def _at(self, words: Sequence[str], index: int, reach: int, protected: set[int]) -> Repair | None:
-        if words[index] in self._heard_first and index not in protected:
-            for after in range(reach, index, -1):
-                for confusion in self._confusions.get(tuple(words[index:after]), ()):
-                    if not confusion.near or self._is_near(words, index, after, confusion.near):
-                        return Repair(index, after, confusion.meant)
         if index in protected:
             return None
+        known = self._known_confusion(words, index, reach)
         for after in range(min(reach, index + LONGEST_STRETCH), index + 1, -1):
+            if known is not None and known.after >= after:
+                return known
             meant = self._in_pieces(words[index:after])
             if meant:
                 return Repair(index, after, meant)
-        meant = self._nearest(words[index])
-        return Repair(index, index + 1, meant) if meant else None
+        meant = None if known else self._nearest(words[index])
+        return Repair(index, index + 1, meant) if meant else known
+
+    def _known_confusion(self, words: Sequence[str], index: int, reach: int) -> Repair | None:
+        if words[index] not in self._heard_first:
+            return None
+        for after in range(reach, index, -1):
+            for confusion in self._confusions.get(tuple(words[index:after]), ()):
+                if not confusion.near or self._is_near(words, index, after, confusion.near):
+                    return Repair(index, after, confusion.meant)
+        return None
 
     def _is_near(self, words: Sequence[str], first: int, after: int, near: frozenset[str]) -> bool:
         around = (*words[max(0, first - NEAR_WORDS) : first], *words[after : after + NEAR_WORDS])
@@ -131,6 +137,8 @@ class Corrector:
         if len(sound) < MIN_SOUND or (terms := self._by_sound.get(sound)) is None:
             return None
         if any(sound_of([piece]) == sound for piece in pieces):  # the others add nothing to what was heard
+            return None
+        if len(sound) < LONG_SOUND and all(len(piece) < 4 or self.is_english(piece) for piece in pieces):
             return None
         return _likest(joined, terms)
 
@@ -153,11 +161,11 @@ class Corrector:
 
 
 def _likest(word: str, terms: Sequence[str], least: float = MIN_LIKENESS) -> str | None:
-    best, found = least, None
+    best, found = least - 1e-9, None
     for term in terms:
         longest = max(len(word), len(term))
         likeness = 1 - distance(word, term, longest) / longest
-        if likeness >= best:
+        if likeness > best:
             best, found = likeness, term
     return found
 

@@ -11,7 +11,16 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-_STARTS = (("pt", "t"), ("ps", "s"), ("pn", "n"), ("kn", "n"), ("gn", "n"), ("wr", "r"), ("x", "s"), ("wh", "w"))
+_STARTS = (
+    ("pt", "t"),
+    ("ps", "s"),
+    ("pn", "n"),
+    ("kn", "n"),
+    ("gn", "n"),
+    ("wr", "r"),
+    ("x", "s"),
+    ("wh", "w"),
+)
 _RULES = re.compile(
     r"(?P<X>sch(?=[aeiou]w)|tch|sh|ch(?![rl])|[sct]i(?=[ao])|ssi(?=on)|j|g(?=[eiy]))"
     r"|(?P<F>ph|v|f)|(?P<K>ck|ch|q|g(?!h)|k|c(?![eiy]))|(?P<S>s|z|c)|(?P<KS>x)|(?P<SILENT>gh|[hwyaeiou])"

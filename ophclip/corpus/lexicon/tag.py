@@ -27,12 +27,21 @@ class Tagger:
     """Finds names; at each word the longest name wins, and what it covers is not looked at again."""
 
     def __init__(self, lexicon: Lexicon) -> None:
+        self._terms = lexicon.terms
         self._trie: dict[str, Any] = {}
         for words, terms in lexicon.names.items():
             node = self._trie
             for word in words:
                 node = node.setdefault(word, {})
             node[_TERMS] = terms
+
+    def term(self, category: str, term_id: str) -> Term:
+        """Return a term by its category and id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        return self._terms[category, term_id]
 
     def find(self, text: str) -> list[Mention]:
         """Return the mentions of a text in order; a name of several categories is one mention of each."""

@@ -33,12 +33,16 @@ class Cue:
 
 @dataclass
 class Transcript:
-    """The cues of one file in the order of time; `notes` counts what had to be left out or set right."""
+    """The cues of one file in the order of time.
+
+    `notes` counts what had to be left out or set right, `problem` says what a person should mend in the file.
+    """
 
     cues: list[Cue]
     language: str | None = None
     is_automatic: bool = False
     notes: Counter[str] = field(default_factory=Counter)
+    problem: str | None = None
 
 
 def in_order(cues: Iterable[Cue], notes: Counter[str]) -> list[Cue]:
@@ -68,6 +72,7 @@ def timed_words(cues: list[Cue]) -> list[Word]:
 
     A cue that runs into the next one ends there, and no word is longer than LONGEST_WORD_S.
     """
+    cues = _joined_where_simultaneous(cues)
     words: list[Word] = []
     for index, cue in enumerate(cues):
         if cue.words:
@@ -80,6 +85,18 @@ def timed_words(cues: list[Cue]) -> list[Word]:
     if any(after.start_s < before.start_s for before, after in pairwise(words)):
         words.sort(key=lambda word: word.start_s)
     return words
+
+
+def _joined_where_simultaneous(cues: list[Cue]) -> list[Cue]:
+    """Join cues that start at once and have no word times: spread out they would be torn into each other."""
+    joined: list[Cue] = []
+    for cue in cues:
+        before = joined[-1] if joined else None
+        if before and before.start_s == cue.start_s and not before.words and not cue.words:
+            joined[-1] = Cue(cue.start_s, max(before.end_s, cue.end_s), f"{before.text} {cue.text}")
+        else:
+            joined.append(cue)
+    return joined
 
 
 def spread(text: str, start_s: float, end_s: float) -> list[Word]:

@@ -44,7 +44,7 @@ def read_transcript(path: Path) -> tuple[TranscriptKind, Transcript] | None:
 
 
 def _read_table(path: Path) -> Transcript | None:
-    """Read the lineage's `start,end,text`; bad rows are counted, and the line of the first is told."""
+    """Read the lineage's `start,end,text`; bad rows are left out and told."""
     notes: Counter[str] = Counter()
     rows = csv.reader(io.StringIO(read_text(path, notes), newline=""))
     header = [name.strip() for name in next(rows, [])]
@@ -62,9 +62,8 @@ def _read_table(path: Path) -> Transcript | None:
                 bad_lines.append(rows.line_num)
     except csv.Error:
         bad_lines.append(rows.line_num)
-    if bad_lines:
-        notes[f"bad rows, the first on line {bad_lines[0]}"] = len(bad_lines)
-    return Transcript(in_order(cues, notes), None, False, notes)
+    problem = f"{len(bad_lines)} bad rows, the first on line {bad_lines[0]}" if bad_lines else None
+    return Transcript(in_order(cues, notes), None, False, notes, problem)
 
 
 def _cue(row: list[str], places: list[int]) -> Cue | None:

@@ -31,8 +31,6 @@ def read_subtitles(path: Path) -> Transcript:
     notes: Counter[str] = Counter()
     text = read_text(path, notes)
     blocks, bad_lines = _blocks(text)
-    if bad_lines:
-        notes["lines of times that cannot be read"] += bad_lines
     if not blocks and (bad_lines or not text.startswith("WEBVTT")):
         raise broken(path, "must have cues such as '00:00:01.000 --> 00:00:04.000', got none")
     has_word_times = any(line.word_times for block in blocks for line in block.lines)
@@ -43,7 +41,9 @@ def read_subtitles(path: Path) -> Transcript:
             Cue(block.start_s, block.end_s, " ".join(line.text for line in block.lines)) for block in blocks
         ]
     language = _LANGUAGE.search(text[:400])
-    return Transcript(in_order(cues, notes), language[1] if language else None, has_word_times, notes)
+    problem = f"{bad_lines} lines of times cannot be read" if bad_lines else None
+    tongue = language[1] if language else None
+    return Transcript(in_order(cues, notes), tongue, has_word_times, notes, problem)
 
 
 def _blocks(text: str) -> tuple[list[Block], int]:
