@@ -10,7 +10,26 @@ from ophclip.video.complete import check_complete
 from ophclip.video.probe import best_stream, open_container
 
 SUFFIXES = frozenset(
-    f".{name}" for name in "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv".split()
+    f".{name}"
+    for name in [
+        "3gp",
+        "avi",
+        "flv",
+        "m2ts",
+        "m4v",
+        "mkv",
+        "mov",
+        "mp4",
+        "mpeg",
+        "mpg",
+        "mts",
+        "mxf",
+        "ogv",
+        "ts",
+        "vob",
+        "webm",
+        "wmv",
+    ]
 )
 
 

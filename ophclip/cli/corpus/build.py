@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,10 +11,11 @@ import click
 
 from ophclip import console
 from ophclip.cli.options import json_option, quiet_option
-from ophclip.errors import EXIT_OK, EXIT_PARTIAL
+from ophclip.errors import EXIT_OK, EXIT_PARTIAL, UsageError
 
 if TYPE_CHECKING:
     from ophclip.corpus.build import BuildReport
+    from ophclip.corpus.rewrite import RewritePlan
 
 SHOWN_PROBLEMS = 20  # on the terminal; build.json has all
 
@@ -46,6 +50,20 @@ SHOWN_PROBLEMS = 20  # on the terminal; build.json has all
     "--min-words", default=2, show_default=True, help="Fewer in a clip: it is left out, and counted."
 )
 @click.option("--test-share", default=0.0, show_default=True, help="Share of the videos in the split test.")
+@click.option(
+    "--rewrite", "url", metavar="URL", help="Let a model rewrite clips and titles: an OpenAI-like API."
+)
+@click.option("--model", help="Name of the model at --rewrite.")
+@click.option(
+    "--api-key-env",
+    default="OPENAI_API_KEY",
+    show_default=True,
+    help="Environment variable with the key for --rewrite, if it needs one.",
+)
+@click.option(
+    "--requests-per-minute", type=click.FloatRange(min=0, min_open=True), help="At --rewrite, at most."
+)
+@click.option("--dry-run", is_flag=True, help="With --rewrite: show first requests and cost; write nothing.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a CPU]")
 @json_option
 @quiet_option
@@ -59,6 +77,11 @@ def build(
     no_correct: bool,
     min_words: int,
     test_share: float,
+    url: str | None,
+    model: str | None,
+    api_key_env: str,
+    requests_per_minute: float | None,
+    dry_run: bool,
     workers: int | None,
     as_json: bool,
 ) -> int:
@@ -69,6 +92,7 @@ def build(
     """
     from ophclip.corpus.build import BuildSettings, build_corpus
     from ophclip.corpus.build.settings import parse_preference
+    from ophclip.corpus.rewrite import CACHE, Endpoint, RewriteStep
     from ophclip.corpus.sentences import Window
 
     settings = BuildSettings(
@@ -80,12 +104,35 @@ def build(
         min_words=min_words,
         test_share=test_share,
     )
-    report = build_corpus(downloads, out, settings, workers=workers)
-    if as_json:
+    if (url is None) != (model is None) or (dry_run and url is None):
+        raise UsageError(
+            "--rewrite, --model and --dry-run must come together", remedy="pass --rewrite and --model"
+        )
+    rewriter = None
+    if url is not None and model is not None:
+        key = os.environ.get(api_key_env) or None
+        endpoint = Endpoint(url, model, api_key=key, requests_per_minute=requests_per_minute)
+        rewriter = RewriteStep(endpoint, out / CACHE, dry_run)
+    report = build_corpus(downloads, out, settings, workers=workers, rewrite=rewriter, dry_run=dry_run)
+    if dry_run and rewriter is not None and rewriter.plan is not None:
+        _print_plan(rewriter.plan, as_json)
+    elif as_json:
         console.emit_json(report.as_dict())
     else:
         _print(report)
     return EXIT_PARTIAL if report.problems else EXIT_OK
+
+
+def _print_plan(plan: RewritePlan, as_json: bool) -> None:
+    if as_json:
+        console.emit_json(dataclasses.asdict(plan))
+        return
+    for body in plan.first:
+        console.emit(json.dumps(body, indent=2, ensure_ascii=False))
+    console.emit(
+        f"{plan.requests} requests, {plan.answered} of them answered already; the others take about "
+        f"{plan.sent_tokens:,} tokens sent and {plan.received_tokens:,} received"
+    )
 
 
 def _print(report: BuildReport) -> None:
@@ -109,6 +156,8 @@ def _print(report: BuildReport) -> None:
     console.emit(f"clips: {clips}; {report.words} words, {report.repairs} misheard terms mended")
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(report.transcripts.items())) or "none"
     console.emit(f"transcripts: {kinds}; structured titles: {report.structured_titles} of {report.videos}")
+    if report.rewritten:
+        console.emit(f"{report.rewritten} clips and titles rewritten")
     for note, count in sorted(report.notes.items()):
         console.emit(f"note: {count} {note}")
     if report.ignored:

@@ -48,7 +48,7 @@ class Corrector:
         self._tagger = tagger
         self._english = lexicon.english
         self._known = {word for words in lexicon.names for word in words}
-        # Everyday words that are parts of names, such as "wound", are never meant: too many words resemble them.
+        # Everyday words that are parts of names, such as "wound", are never meant: too much resembles them.
         targets = {word for word in self._known if len(word) >= MIN_TERM and word.isalpha()}
         targets = {word for word in targets if not self.is_english(word)}
         self._joined = {word for word in targets if len(word) >= MIN_JOINED}
