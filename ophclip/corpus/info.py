@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The counts of a corpus that a paper's data table gives: videos, hours, clips, words, and the terms named."""
+"""The counts of a corpus that a paper's data table gives: videos, hours, clips, words, terms."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ class CategoryCounts:
     clips: int = 0
     videos: set[str] = field(default_factory=set)
     terms: Counter[str] = field(default_factory=Counter)
+
+    def top(self) -> list[tuple[str, int]]:
+        """Return the terms named most often, equals by name."""
+        return sorted(self.terms.items(), key=lambda item: (-item[1], item[0]))[:TOP_TERMS]
 
 
 @dataclass

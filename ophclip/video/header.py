@@ -9,28 +9,8 @@ from ophclip.errors import OphclipError
 from ophclip.video.complete import check_complete
 from ophclip.video.probe import best_stream, open_container
 
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in [
-        "3gp",
-        "avi",
-        "flv",
-        "m2ts",
-        "m4v",
-        "mkv",
-        "mov",
-        "mp4",
-        "mpeg",
-        "mpg",
-        "mts",
-        "mxf",
-        "ogv",
-        "ts",
-        "vob",
-        "webm",
-        "wmv",
-    ]
-)
+_CONTAINERS = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
+SUFFIXES = frozenset(f".{name}" for name in _CONTAINERS.split())
 
 
 def stated_duration_s(path: Path) -> float:

@@ -50,9 +50,7 @@ SHOWN_PROBLEMS = 20  # on the terminal; build.json has all
     "--min-words", default=2, show_default=True, help="Fewer in a clip: it is left out, and counted."
 )
 @click.option("--test-share", default=0.0, show_default=True, help="Share of the videos in the split test.")
-@click.option(
-    "--rewrite", "url", metavar="URL", help="Let a model rewrite clips and titles: an OpenAI-like API."
-)
+@click.option("--rewrite", "url", metavar="URL", help="OpenAI-like API that rewrites clips and titles.")
 @click.option("--model", help="Name of the model at --rewrite.")
 @click.option(
     "--api-key-env",
@@ -61,7 +59,7 @@ SHOWN_PROBLEMS = 20  # on the terminal; build.json has all
     help="Environment variable with the key for --rewrite, if it needs one.",
 )
 @click.option(
-    "--requests-per-minute", type=click.FloatRange(min=0, min_open=True), help="At --rewrite, at most."
+    "--requests-per-minute", type=click.FloatRange(min=0, min_open=True), help="At most, at --rewrite."
 )
 @click.option("--dry-run", is_flag=True, help="With --rewrite: show first requests and cost; write nothing.")
 @click.option("--workers", type=click.IntRange(min=1), help="Processes.  [default: one a CPU]")
@@ -106,7 +104,7 @@ def build(
     )
     if (url is None) != (model is None) or (dry_run and url is None):
         raise UsageError(
-            "--rewrite, --model and --dry-run must come together", remedy="pass --rewrite and --model"
+            "--rewrite needs --model, and --dry-run both", remedy="pass --rewrite URL --model NAME"
         )
     rewriter = None
     if url is not None and model is not None:

@@ -29,6 +29,36 @@ MIN_SOUND = 6  # consonants that must agree where only the sound tells
 LONG_SOUND = 8  # where all the pieces are English
 MIN_LIKENESS = 0.55  # of the spelling, where the sound agrees
 
+# A stretch neither begins nor ends with these: "the nucleus" is no endonucleus.
+_SMALL = frozenset(
+    [
+        "the",
+        "a",
+        "an",
+        "in",
+        "and",
+        "of",
+        "to",
+        "it",
+        "we",
+        "i",
+        "is",
+        "at",
+        "on",
+        "or",
+        "he",
+        "so",
+        "as",
+        "by",
+        "for",
+        "this",
+        "that",
+        "with",
+        "you",
+        "my",
+        "our",
+    ]
+)
 _ENDINGS = ("s", "es", "ed", "d", "ing", "ly", "er", "r", "ers", "al", "able", "ness", "ment", "ion", "or")
 
 
@@ -42,7 +72,7 @@ class Repair:
 
 
 class Corrector:
-    """Finds what to mend in the normal words of a text."""
+    """Finds what to mend in the normal words of a text; `targets` are the words that others are mended to."""
 
     def __init__(self, lexicon: Lexicon, tagger: Tagger) -> None:
         self._tagger = tagger
@@ -50,11 +80,11 @@ class Corrector:
         self._known = {word for words in lexicon.names for word in words}
         # Everyday words that are parts of names, such as "wound", are never meant: too much resembles them.
         targets = {word for word in self._known if len(word) >= MIN_TERM and word.isalpha()}
-        targets = {word for word in targets if not self.is_english(word)}
-        self._joined = {word for word in targets if len(word) >= MIN_JOINED}
+        self.targets = frozenset(word for word in targets if not self.is_english(word))
+        self._joined = {word for word in self.targets if len(word) >= MIN_JOINED}
         self._by_sound: dict[str, list[str]] = {}
         self._by_ends: dict[tuple[str, int], list[str]] = {}
-        for word in sorted(targets):
+        for word in sorted(self.targets):
             self._by_sound.setdefault(sound_of([word]), []).append(word)
             self._by_ends.setdefault((word[0], len(word)), []).append(word)
         self._confusions: dict[tuple[str, ...], list[Confusion]] = {}
@@ -130,6 +160,8 @@ class Corrector:
         return not near.isdisjoint(around)
 
     def _in_pieces(self, pieces: Sequence[str]) -> str | None:
+        if pieces[0] in _SMALL or pieces[-1] in _SMALL:
+            return None
         joined = singular("".join(pieces))
         if joined in self._joined:
             return joined
@@ -142,9 +174,15 @@ class Corrector:
             return None
         return _likest(joined, terms)
 
+    def _is_known(self, word: str) -> bool:
+        """Return whether a word is part of a name, in some form: "intravitreally"."""
+        return word in self._known or any(
+            word.endswith(ending) and word[: -len(ending)] in self._known for ending in _ENDINGS
+        )
+
     def _nearest_term(self, word: str) -> str | None:
         """Return the one term that a word which is neither term nor English nearly is."""
-        if len(word) < MIN_TERM or word in self._known or not word.isalpha() or self.is_english(word):
+        if len(word) < MIN_TERM or not word.isalpha() or self._is_known(word) or self.is_english(word):
             return None
         alike = _likest(word, self._by_sound.get(sound_of([word]), []), least=0.7)
         if alike:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Let a language model clean narrations and write titles, through any endpoint that speaks OpenAI's protocol."""
+"""Let a language model clean narrations and write titles, through any OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 

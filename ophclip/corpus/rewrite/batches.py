@@ -68,9 +68,7 @@ class Batch:
         cleaned = tuple(" ".join(text.encode("utf-8", "ignore").decode("utf-8").split()) for text in texts)
         for asked, text in zip(self.texts, cleaned, strict=True):
             if not text or len(text) > MAX_GROWTH * len(asked) + FREE_CHARACTERS:
-                return (
-                    f"a text must not be empty or far longer than what was asked, got {len(text)} characters"
-                )
+                return f"a text must not be empty or far longer than asked, got {len(text)} characters"
         return cleaned
 
 
@@ -88,13 +86,7 @@ def batches_of(corpus: Corpus, tags: dict[str, Sequence[str]]) -> Iterator[Batch
     for start in range(0, len(videos), TITLES_A_REQUEST):
         part = videos[start : start + TITLES_A_REQUEST]
         texts = tuple(
-            "\n".join(
-                [
-                    video.title,
-                    f"tags: {', '.join(tags.get(video.video_id, ()))}",
-                    f"attempt: {video.title_structured}",
-                ]
-            )
+            f"{video.title}\ntags: {', '.join(tags.get(video.video_id, ()))}\nattempt: {video.title_structured}"
             for video in part
         )
         yield Batch("titles", tuple(video.video_id for video in part), texts)

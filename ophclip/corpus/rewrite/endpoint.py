@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask an endpoint that speaks OpenAI's chat protocol, patiently: what may pass is tried again, slower each time."""
+"""Ask an OpenAI-compatible endpoint, patiently: what may pass is tried again, slower each time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_WAIT_S = 60.0
 MAX_REPLY_BYTES = 16 * 2**20
 
 
-class Unreachable(OphclipError):
+class UnreachableError(OphclipError):
     """The endpoint gave no usable answer in all attempts."""
 
 
@@ -55,16 +55,16 @@ class Endpoint:
         # A redirect is refused: it would carry the key to another host.
         self._opener = urllib.request.build_opener(_NoRedirects)
 
-    def ask(self, body: dict[str, Any], attempt: int = 0) -> str:
+    def ask(self, body: dict[str, Any]) -> str:
         """Send one request and return the text of the answer.
 
         Raises:
             UsageError: the endpoint refuses it for good: a wrong key, model or address.
-            Unreachable: it failed in every attempt.
+            UnreachableError: it failed in every attempt.
         """
         data = json.dumps(body).encode()
         reason = ""
-        for number in range(attempt, self.attempts):
+        for number in range(self.attempts):
             if number:
                 time.sleep(min(self.backoff_s * 2 ** (number - 1), MAX_WAIT_S))
             self._wait_for_turn()
@@ -82,7 +82,7 @@ class Endpoint:
                 reason = f"{type(error).__name__}: {error}"
             except (ValueError, KeyError, IndexError, TypeError):
                 reason = "the answer is not that of a chat endpoint"
-        raise Unreachable(
+        raise UnreachableError(
             f"{self.url}: {self.attempts} attempts failed, the last with {reason}",
             remedy="check that it runs; run the same command again: what was answered is kept",
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rewrite a corpus: every reply is kept on disk under the hash of its request, so nothing is paid for twice."""
+"""Rewrite a corpus: replies are kept on disk under the hash of their request: none is paid for twice."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from ophclip import console
 from ophclip.corpus.manifest import Corpus
 from ophclip.corpus.rewrite.batches import Batch, batches_of
-from ophclip.corpus.rewrite.endpoint import Endpoint, Unreachable
+from ophclip.corpus.rewrite.endpoint import Endpoint, UnreachableError
 from ophclip.files import write_once
 
 GARBLED_ATTEMPTS = 3  # at an answer that is not what was asked for
@@ -61,7 +61,7 @@ def rewrite_corpus(
 
     Raises:
         UsageError: the endpoint refuses requests for good.
-        Unreachable: it never answered at all.
+        UnreachableError: it never answered at all.
     """
     batches = list(batches_of(corpus, tags))
     answers = {batch: kept for batch in batches if (kept := _kept(batch, endpoint.model, cache)) is not None}
@@ -76,7 +76,7 @@ def rewrite_corpus(
                 batch = futures[future]
                 try:
                     answers[batch] = future.result()
-                except Unreachable as error:
+                except UnreachableError as error:
                     if not answers:
                         raise
                     failed.append((f"{batch.kind} {batch.ids[0]} to {batch.ids[-1]}", error.message))
@@ -97,7 +97,7 @@ def _ask(batch: Batch, endpoint: Endpoint, cache: Path) -> tuple[str, ...]:
             write_once(path, json.dumps({"content": content}).encode())
             return texts
         problem = texts
-    raise Unreachable(
+    raise UnreachableError(
         f"{GARBLED_ATTEMPTS} answers could not be used, the last: {problem}", remedy="try another model"
     )
 

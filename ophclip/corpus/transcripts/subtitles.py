@@ -96,5 +96,7 @@ def _plain(text: str) -> str:
 
 
 def _seconds(sign: str | None, hours: str | None, minutes: str, seconds: str, fraction: str) -> float:
-    value = int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction) / 10 ** len(fraction)
+    value: float = (
+        int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction) / 10 ** len(fraction)
+    )
     return -value if sign else value
