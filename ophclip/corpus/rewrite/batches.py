@@ -13,7 +13,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from ophclip.corpus.manifest import Clip, Corpus
+from ophclip.corpus.manifest import Clip, Corpus, Video
 
 Kind = Literal["clips", "titles"]
 
@@ -85,11 +85,12 @@ def batches_of(corpus: Corpus, tags: dict[str, Sequence[str]]) -> Iterator[Batch
     videos = [video for video in corpus.videos.values() if video.title]
     for start in range(0, len(videos), TITLES_A_REQUEST):
         part = videos[start : start + TITLES_A_REQUEST]
-        texts = tuple(
-            f"{video.title}\ntags: {', '.join(tags.get(video.video_id, ()))}\nattempt: {video.title_structured}"
-            for video in part
-        )
+        texts = tuple(_title_text(video, tags.get(video.video_id, ())) for video in part)
         yield Batch("titles", tuple(video.video_id for video in part), texts)
+
+
+def _title_text(video: Video, tags: Sequence[str]) -> str:
+    return f"{video.title}\ntags: {', '.join(tags)}\nattempt: {video.title_structured}"
 
 
 def _clip_batch(clips: Sequence[Clip]) -> Batch:

@@ -96,7 +96,6 @@ def _plain(text: str) -> str:
 
 
 def _seconds(sign: str | None, hours: str | None, minutes: str, seconds: str, fraction: str) -> float:
-    value: float = (
-        int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(fraction) / 10 ** len(fraction)
-    )
+    value = float(int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds))
+    value += int(fraction) / 10.0 ** len(fraction)
     return -value if sign else value
