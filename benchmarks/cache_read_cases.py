@@ -266,13 +266,13 @@ def _pack(cache: FeatureCache, out: Path) -> FeatureCache:
     return open_cache(out)
 
 
-def make_cache(path: Path, num_videos: int, encoder: str = "random") -> FeatureCache:
+def make_cache(path: Path, num_videos: int, *, encoder: str = "random", num_rows: int = ROWS) -> FeatureCache:
     """Write a cache of random rows, without the syncs of a build."""
-    _make_journal(path, num_videos, encoder)
+    _make_journal(path, num_videos, encoder, num_rows)
     codec = bytes_codec("float16")
     for number in range(num_videos):
         folder = path / "videos" / _name(number)
-        rows = np.random.default_rng(number).standard_normal((ROWS, DIM), np.float32).astype(np.float16)
+        rows = np.random.default_rng(number).standard_normal((num_rows, DIM), np.float32).astype(np.float16)
         chunk = chunk_path(folder, 2)
         chunk.parent.mkdir(parents=True)
         rows.tofile(chunk)
@@ -288,13 +288,13 @@ def _attributes(number: int, rows: NDArray[Any]) -> dict[str, Any]:
         "video_id": _name(number),
         "source_sha256": _source_hash(number),
         "data_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
-        "pts": list(range(ROWS)),
-        "frame_times_s": [float(row) for row in range(ROWS)],
+        "pts": list(range(len(rows))),
+        "frame_times_s": [float(row) for row in range(len(rows))],
     }
     return {"attributes": attributes}
 
 
-def _make_journal(path: Path, num_videos: int, encoder: str = "random") -> None:
+def _make_journal(path: Path, num_videos: int, encoder: str = "random", num_rows: int = ROWS) -> None:
     (path / "_journal").mkdir(parents=True)
     provenance = {
         "encoder": encoder,
@@ -310,7 +310,7 @@ def _make_journal(path: Path, num_videos: int, encoder: str = "random") -> None:
             entry = {
                 "video_id": _name(number),
                 "folder": _name(number),
-                "shape": [ROWS, DIM],
+                "shape": [num_rows, DIM],
                 "source_path": f"/data/surgery/videos/{_name(number)}.mp4",
                 "source_size": 10**8 + number,
                 "source_mtime_ns": 10**18 + number,

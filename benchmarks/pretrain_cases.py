@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from cache_read_cases import ROWS, make_cache
+from cache_read_cases import make_cache
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -37,6 +37,7 @@ from ophclip.pretrain.prefetch import prefetched
 from ophclip.pretrain.world import World
 
 DIM = 768
+ROWS = 760  # of a video: 12.7 minutes at a row a second, the mean of OphVL's videos
 CLIPS_A_VIDEO = 40
 RATIO, MOST_DATA = "times a PyTorch loop", "% of a step that waits for data"
 Item = tuple[int, float, float]  # a clip by number, and the window that is read of it
@@ -206,7 +207,11 @@ def _timed(run: Callable[[], None]) -> float:
 def _made(folder: Path, num_videos: int, batch: int) -> PretrainConfig:
     """Make a corpus of narrated videos, and a cache of features that no video was decoded for."""
     path = folder / "c.zarr"
-    cache = open_cache(path) if path.exists() else make_cache(path, num_videos, _vision(folder))
+    cache = (
+        open_cache(path)
+        if path.exists()
+        else make_cache(path, num_videos, encoder=_vision(folder), num_rows=ROWS)
+    )
     write_corpus(_corpus(folder, cache), folder)
     return PretrainConfig(
         corpus=folder,

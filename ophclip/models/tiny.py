@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -72,9 +73,11 @@ class TinyText(nn.Module):
         ids = tokens.ids.to(self.embedding.weight.device)
         if self.training:
             ids = ids * (torch.rand(ids.shape, device=ids.device) >= TOKEN_DROPOUT)
-        pieces = self.embedding(ids)
-        scores = self.importance(pieces).squeeze(-1).masked_fill(ids == 0, -1e4)
-        pooled = torch.einsum("nt,ntd->nd", scores.softmax(dim=1), pieces)
+        # Pooled as a bag: the rows of all places, gigabytes for thousands of texts, are never laid out.
+        importance = self.importance(self.embedding.weight)
+        scores = F.embedding(ids, importance).squeeze(-1).masked_fill(ids == 0, -1e4)
+        shares = scores.softmax(dim=1, dtype=torch.float32)
+        pooled = F.embedding_bag(ids, self.embedding.weight, per_sample_weights=shares, mode="sum")
         mixed: Tensor = self.mix(pooled)
         return pooled + mixed
 

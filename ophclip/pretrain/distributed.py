@@ -11,6 +11,8 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from ophclip import console
 from ophclip.errors import OphclipError, UsageError
@@ -53,8 +55,8 @@ def join_world(device: str) -> Iterator[World]:
         console.set_quiet(True)
     if world.device != "cpu":
         torch.cuda.set_device(world.device)
-    store, _, _ = next(dist.rendezvous("env://", rank, size))
-    store = dist.PrefixStore(f"ophclip-{next(_joined)}", store)  # not the keys of an earlier time
+    shared, _, _ = next(rendezvous("env://", rank, size))
+    store = PrefixStore(f"ophclip-{next(_joined)}", shared)  # not the keys of an earlier time
     backend = "gloo" if world.device == "cpu" else "nccl"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
@@ -69,7 +71,7 @@ def join_world(device: str) -> Iterator[World]:
     dist.destroy_process_group()
 
 
-def _explained(error: BaseException, store: dist.Store, world: World) -> BaseException:
+def _explained(error: BaseException, store: Store, world: World) -> BaseException:
     """Return what to raise on this rank: its own failure, or that of the rank that failed first."""
     is_own = not _is_of_an_exchange(error)
     try:

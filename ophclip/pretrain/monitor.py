@@ -78,7 +78,7 @@ class HeldOut:
         rows, texts, ids = self._reader.held_out(level, items)
         scale, contrast = self._state.model.scale, self._state.objective.contrast
         words = self._config.clip_tokens if level == "clip" else self._config.video_tokens
-        parts = rows.split(self._config.micro_batch or len(rows))
+        parts = torch.split(rows, self._config.micro_batch or len(rows))
         videos = Rows.whole(torch.cat([self._embedder.rows(part) for part in parts])).normalised()
         titles = Rows.whole(self._embedder.texts(texts, words)).normalised()
         return solve([info_nce(level, videos, titles, scale, ids.to(scale.device), contrast)])[0]

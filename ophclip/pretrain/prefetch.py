@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
 
 
-def prefetched(read: Callable[[Item], Read], items: Iterable[Item]) -> Iterator[Read]:
+def prefetched(read: Callable[[Item], Read], items: Iterable[Item]) -> Generator[Read]:
     """Yield `read(item)` of each item in order, one ahead; what `read` raises is raised in its place."""
     with ThreadPoolExecutor(1, "batches") as pool:
-        ahead = None
+        ahead: Future[Read] | None = None
         for item in items:
             current, ahead = ahead, pool.submit(read, item)
             if current is not None:

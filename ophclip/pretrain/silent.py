@@ -108,7 +108,8 @@ class SilentMemory:
         pairs = [torch.cat([self._keys(part), self._values(part)], dim=1) for part in parts]
         none = torch.empty(0, 2 * self._config.dim, device=self._world.device)
         every = self._world.gather(torch.cat([none, *pairs]), len(bank))
-        bank.update(bank.ids, *every.chunk(2, dim=1), step)
+        keys, values = every.chunk(2, dim=1)
+        bank.update(bank.ids, keys, values, step)
         model.train(was_training)
 
     def _keys(self, videos: NDArray[np.int64]) -> Tensor:

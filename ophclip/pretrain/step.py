@@ -108,7 +108,7 @@ class Stepper:
         if self._world.size == 1:
             return [Rows.whole(side) for side in sides]
         every = self._world.gather(torch.cat(list(sides), dim=1), len(batch.items))  # all sides at once
-        parts = every.split([side.shape[1] for side in sides], dim=1)
+        parts = torch.split(every, [side.shape[1] for side in sides], dim=1)
         return [Rows(own, whole, batch.first) for own, whole in zip(sides, parts, strict=True)]
 
     def _exchange(self, facts: Tensor) -> None:

@@ -93,11 +93,11 @@ def _scalars(record: Mapping[str, Any]) -> dict[str, float]:
 def _tensorboard_writer(out: Path) -> Iterator[Any]:
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(out / "tensorboard"))  # type: ignore[no-untyped-call]
+    writer = SummaryWriter(str(out / "tensorboard"))
     try:
         yield writer
     finally:
-        writer.close()  # type: ignore[no-untyped-call]
+        writer.close()
 
 
 @contextmanager

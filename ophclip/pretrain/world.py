@@ -58,7 +58,7 @@ class World:
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             dist.all_reduce(flat)
-            parts = flat.split([tensor.numel() for tensor in bucket])
+            parts = torch.split(flat, [tensor.numel() for tensor in bucket])
             for tensor, part in zip(bucket, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
@@ -95,10 +95,10 @@ class _Gather(torch.autograd.Function):
         longest = _longest(bounds)
         padded = own if own.shape[0] == longest else _filled_up(own, longest)
         every = own.new_empty(longest * (len(bounds) - 1), own.shape[1])
-        dist.all_gather_into_tensor(every, padded.contiguous())
+        dist.all_gather(list(torch.split(every, longest)), padded.contiguous())
         if longest * (len(bounds) - 1) == bounds[-1]:
             return every
-        shares = zip(every.split(longest), bounds, bounds[1:], strict=False)
+        shares = zip(torch.split(every, longest), bounds, bounds[1:], strict=False)
         return torch.cat([rows[: stop - start] for rows, start, stop in shares])
 
     @staticmethod
@@ -110,7 +110,7 @@ class _Gather(torch.autograd.Function):
         if dist.get_backend() == "nccl":
             parts = [_filled_up(grad[a:b], longest) for a, b in pairwise(bounds)]
             reduced = grad.new_empty(longest, grad.shape[1])
-            dist.reduce_scatter_tensor(reduced, torch.cat(parts))
+            dist.reduce_scatter(reduced, parts)
             return reduced[:own], None, None
         total = grad.clone()  # gloo has no reduce-scatter of its own
         dist.all_reduce(total)
