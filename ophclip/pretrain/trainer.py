@@ -92,6 +92,7 @@ class Trainer:
                     self._world.wait()  # torchrun ends all processes when the first one is gone
                     console.say(f"stopped after step {batch.step}; resume with --resume")
                     raise KeyboardInterrupt
+                self._clock.start()  # saving is no time that the next step waits for its data
         self._finish()
         return self._summary(first, time.perf_counter() - start)
 
