@@ -84,8 +84,8 @@ class SilentMemory:
         share = self._world.share(len(chosen))
         own = self._numbers[chosen[share]]
         rows, texts = self._reader.videos(own), self._reader.titles(own)
-        pairs = self._embedder.videos(rows, texts, step, place + share.start)
-        videos, titles = self._world.gather(torch.cat(pairs, dim=1), len(chosen)).chunk(2, dim=1)
+        pairs = torch.cat(self._embedder.videos(rows, texts, step, place + share.start), dim=1)
+        videos, titles = self._world.gather(pairs, len(chosen)).chunk(2, dim=1)
         bank = self._state.bank
         bank.update([bank.ids[slot] for slot in chosen.tolist()], titles, videos, step)
         return Live(torch.from_numpy(chosen), titles, videos)
