@@ -50,7 +50,7 @@ centred wound hydrated no leak pupil small iris hook stained trypan blue careful
 
 def pretrain_cases(folder: Path, *, is_smoke: bool) -> list[Case]:
     """Return the cases; corpus and cache are made in `folder` when first used."""
-    num_videos, batch, steps, rounds = (4, 32, 1, 1) if is_smoke else (256, 4096, 4, 3)
+    num_videos, batch, steps, rounds = (4, 32, 1, 1) if is_smoke else (256, 4096, 2, 3)
     workers = 0 if is_smoke else 2
     name = f"pretrain on features, {batch} pairs a step, 4 x {DIM} each"
     targets = (Target(RATIO, least=5.0), Target(MOST_DATA, most=10.0))

@@ -73,6 +73,8 @@ def test_the_attributes_of_a_cached_video_are_documented() -> None:
         "docs/formats.md",
         "docs/cache.md",
         "docs/datasets.md",
+        "docs/evaluation.md",
+        "docs/models.md",
         "docs/reliability.md",
         "docs/pretraining.md",
         "docs/ablation.md",

@@ -13,7 +13,7 @@ from ophclip import console
 from ophclip._version import __version__
 from ophclip.cache.clock import StageClock
 from ophclip.cache.commit import CacheWriter
-from ophclip.cache.encoder import Encoder
+from ophclip.cache.encoder import Encoder, default_batch_size, side_by_side, source_for
 from ophclip.cache.extract import Extraction, Recipe
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.limits import MaxFailures
@@ -22,7 +22,7 @@ from ophclip.cache.report import BuildReport, Outcome, ReportedProgress
 from ophclip.cache.supervisor import supervised
 from ophclip.cache.threads import threads_each
 from ophclip.cache.todo import Retry, check_ids, sorted_out
-from ophclip.video import BATCH_SIZE, Decoder, check_fps, open_source
+from ophclip.video import Decoder, check_fps
 
 
 def build_cache(
@@ -33,8 +33,9 @@ def build_cache(
     fps: float | Fraction,
     decoder: Decoder = "auto",
     device: str = "cpu",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     fills_batches: bool | None = None,
+    engines: int | None = None,
     workers: int = 0,
     make_encoder: Callable[[str], Encoder] | None = None,
     devices: Sequence[str] = (),
@@ -44,8 +45,10 @@ def build_cache(
 ) -> BuildReport:
     """Store one row a sampled frame of every input; videos that are already stored are skipped.
 
-    Frames go to the encoder in batches of at most `batch_size`. With `fills_batches`, the default on a GPU,
-    every batch has exactly that size: short videos share one, and the last is filled up. A video whose file
+    Frames go to the encoder in batches of at most `batch_size`, by default 32, or 256 on a GPU. With
+    `fills_batches`, the default on a GPU, every batch has exactly that size: short videos share one, and the
+    last is filled up. A GPU decodes as many videos side by side as it has `engines`, by default those that
+    are known of it. A video whose file
     has changed since is stored anew. A video that cannot be read is recorded with its reason and the build
     goes on; it is left alone by later builds until its file changes or `retry` asks for it.
 
@@ -61,7 +64,8 @@ def build_cache(
         StorageError: `out` cannot be written; nothing is half-stored.
         TooManyFailuresError: more videos failed in this run than `max_failures`.
     """
-    source = open_source(decoder, geometry=encoder.geometry, device=device, batch_size=batch_size)
+    size = default_batch_size(device) if batch_size is None else batch_size
+    source = source_for(encoder, decoder, device, batch_size=size)
     report = BuildReport(decoder=source.name)
     provenance = provenance_of(
         encoder, fps=float(check_fps(fps)), decoder=source.name, decoder_version=source.version
@@ -72,15 +76,28 @@ def build_cache(
     def outcomes(todo: Sequence[CacheInput], writer: CacheWriter) -> Generator[Outcome, None, None]:
         report.workers = min(workers, len(todo))
         if not report.workers:
-            recipe = Recipe(encoder, source, fps, batch_size, fills)
+            others = range(1, side_by_side(encoder, decoder, device, engines))
+            sources = [source, *(source_for(encoder, decoder, device, batch_size=size) for _ in others)]
+            recipe = Recipe(encoder, sources, fps, size, fills)
             return Extraction(recipe, writer, StageClock()).outcomes(todo)
-        made = make_encoder or Given(encoder)
-        setup = Setup(out, provenance, made, fps, decoder, batch_size, fills, console.is_quiet())
+        places = devices or (device,)
+        setup = Setup(
+            out,
+            provenance,
+            make_encoder or Given(encoder),
+            fps,
+            decoder,
+            size,
+            fills,
+            console.is_quiet(),
+            engines,
+            -(-report.workers // len(places)),
+        )
         return supervised(
             todo,
             setup,
             writer,
-            devices=devices or (device,),
+            devices=places,
             workers=report.workers,
             threads=threads_each(report.workers),
             deadline_s=deadline_s,

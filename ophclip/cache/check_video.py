@@ -30,6 +30,7 @@ class VideoCheck:
     declared_sha256: str = ""
     data_sha256: str = ""
     content: bytes = b""  # what it adds to the content hash, where nothing is wrong
+    text: bytes = b""  # its attributes in a packed cache, as they were read
 
     def found(self, kind: Kind, what: str) -> None:
         """Add a finding."""

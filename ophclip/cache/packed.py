@@ -78,9 +78,10 @@ class PackedCache(FeatureCache):
     def attributes(self, video_id: str) -> dict[str, Any]:
         """Return what is stored beside the rows of a video (`layout.VideoAttributes`)."""
         first, end = self._attribute_offsets[self._number(video_id) :][:2].tolist()
-        text = bytearray(end - first)
         try:
-            self._attribute_texts.read_into(memoryview(text), first)
+            texts = self._attribute_texts  # before the memory for one: its size holds the offsets to bounds
+            text = bytearray(end - first)
+            texts.read_into(memoryview(text), first)
             attributes = dict(json.loads(text))
         except (RowFileError, ValueError) as error:
             raise self._damage(f"the attributes of video {video_id!r}: {error}") from error
@@ -102,18 +103,19 @@ class PackedCache(FeatureCache):
             raise self._damage("its zarr.json is not what was packed")
         return dict(attributes["provenance"])
 
+    @property
+    def grids(self) -> dict[str, Grid]:
+        """The arrays that are sharded, by their names."""
+        num_rows = self._root["num_rows"]
+        rows = rows_grid(num_rows, self.provenance, self._root["shard_rows"], self._root["chunk_rows"])
+        return {"rows": rows, "times": Grid((num_rows,), "float64"), "pts": Grid((num_rows,), "int64")}
+
     @cached_property
     def _arrays(self) -> dict[str, ShardFiles]:
-        num_rows = self._root["num_rows"]
-        grids = {
-            "rows": rows_grid(num_rows, self.provenance, self._root["shard_rows"], self._root["chunk_rows"]),
-            "times": Grid((num_rows,), "float64"),
-            "pts": Grid((num_rows,), "int64"),
-        }
-        for name, grid in grids.items():
+        for name, grid in self.grids.items():
             if read_metadata(self.path / name) != grid.metadata():
                 raise self._damage(f"the metadata of {name!r} is not what was packed")
-        return {name: ShardFiles(self.path / name, grid) for name, grid in grids.items()}
+        return {name: ShardFiles(self.path / name, grid) for name, grid in self.grids.items()}
 
     @cached_property
     def _attribute_offsets(self) -> NDArray[np.int64]:

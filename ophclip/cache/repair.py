@@ -23,7 +23,6 @@ from ophclip.cache.todo import Retry
 from ophclip.cache.verify import is_sound_packed, verify_cache
 from ophclip.errors import UsageError
 from ophclip.files import replace_file
-from ophclip.video import BATCH_SIZE
 
 if TYPE_CHECKING:
     from ophclip.cache.encoder import Encoder
@@ -58,13 +57,17 @@ def repair_cache(
     *,
     encoder: Callable[[], Encoder | None] = lambda: None,
     device: str = "cpu",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
+    workers: int = 0,
+    make_encoder: Callable[[str], Encoder | None] | None = None,
+    devices: Sequence[str] = (),
 ) -> RepairReport:
     """Verify a cache, or its videos `ids`, and mend what is damaged; interrupted, it goes on when run again.
 
     Rows come from the video files that the journal names, if those are unchanged. `encoder` gives what made
     the rows, and is called where rows must be made; a cache of frames needs none. Damaged journal lines are
     dropped, with a copy of their file kept, and whole videos whose line was lost are entered anew.
+    `batch_size`, `workers`, `make_encoder` and `devices` are those of `build_cache`.
 
     Raises:
         UsageError: there is no cache, an id is not in it, or `encoder` is missing or another one.
@@ -79,11 +82,13 @@ def repair_cache(
     report.failed |= {finding.item: finding.what for finding in root}
     wanted = {} if root else _to_extract(path, ids, found, report)
     if wanted:
-        maker = recorded_encoder(read_root(path), encoder(), path)
+        given = encoder()
+        maker = recorded_encoder(read_root(path), given, path)
         for finding in found.findings:
             if finding.item in wanted:
                 _remove(path, wanted[finding.item], finding)
-        _extract(path, wanted, report, maker, device, batch_size)
+        how = {"device": device, "batch_size": batch_size, "workers": workers, "devices": devices}
+        _extract(path, wanted, report, maker, **how, make_encoder=None if given is None else make_encoder)
     return report
 
 
@@ -121,8 +126,7 @@ def _extract(
     wanted: dict[str, Commit],
     report: RepairReport,
     encoder: Encoder,
-    device: str,
-    batch_size: int,
+    **how: Any,
 ) -> None:
     provenance = read_root(path)
     built = build_cache(
@@ -131,9 +135,8 @@ def _extract(
         encoder=encoder,
         fps=provenance["fps"],
         decoder=DECODERS.get(provenance["decoder"], "auto"),
-        device=device,
-        batch_size=batch_size,
         retry=Retry(""),  # also what failed in an earlier repair
+        **how,
     )
     report.failed |= built.failed
     now = read_commits(path)

@@ -19,7 +19,7 @@ from ophclip.cache.content import combine_digests
 from ophclip.cache.findings import VerifyReport
 from ophclip.cache.journal import Commit
 from ophclip.cache.layout import num_bytes
-from ophclip.cache.packed import is_packed
+from ophclip.cache.packed import PackedCache, is_packed
 from ophclip.cache.store import open_cache
 from ophclip.errors import DamageError, UsageError, did_you_mean
 
@@ -69,7 +69,7 @@ def is_sound_packed(path: Path) -> bool:
 def _check_packed(
     path: Path, ids: Sequence[str], threads: int | None
 ) -> tuple[VerifyReport, dict[str, Commit]]:
-    cache = open_cache(path)
+    cache = PackedCache(path)
     report = VerifyReport(remedy=cache.MENDING)
     commits = {video_id: cache.entry(video_id) for video_id in cache}
     commits = _chosen(path, commits, ids)

@@ -41,6 +41,16 @@ class TinyVision(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.dropout = nn.Dropout(VISION_DROPOUT)
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The convolutions with their norms, first to last."""
+        return list(self.stages)
+
+    @property
+    def stem(self) -> nn.Module | None:
+        """None: the first block is the stem."""
+        return None
+
     def forward(self, frames: Tensor) -> Tensor:
         """Encode frames `[N, H, W, 3]` (uint8, or float in [0, 1]) as features `[N, dim]`."""
         maps = self.stages(self.standardize(frames))
@@ -62,6 +72,16 @@ class TinyText(nn.Module):
             nn.Linear(TEXT_WIDTH, 2 * TEXT_WIDTH), nn.GELU(), nn.Linear(2 * TEXT_WIDTH, TEXT_WIDTH)
         )
         nn.init.normal_(self.embedding.weight, std=0.3)
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """The one block, behind the pooling."""
+        return [self.mix]
+
+    @property
+    def stem(self) -> nn.Module | None:
+        """None: the embeddings of tokens keep little."""
+        return None
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> list[NDArray[np.int32]]:
         """Return the ids of the first `max_tokens` words of each text and of their trigrams."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from ophclip.errors import UsageError
+from ophclip.models.scope import num_trained
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,16 @@ class PretrainConfig:
     """Text tower (lineage: Bio_ClinicalBERT, fine-tuned)."""
     dim: int = 768
     """Joint embedding (lineage)."""
+    text_pooling: Literal["auto", "lineage", "mean", "cls", "eos"] = "auto"
+    """Token states to one row (lineage: "lineage"); "auto" is "eos" for CLIP and "lineage" for any other."""
+    train_vision: str = "full"
+    """Frames mode: "full" (lineage), "frozen", or "last-n" for the last n blocks (ours)."""
+    train_text: str = "full"
+    """The same of the text tower."""
+    recompute_activations: bool = False
+    """Gradient checkpointing: less memory, a third more computing, the same gradients (ours)."""
+    init_weights: Path | None = None
+    """State dict of SurgVLP, HecVL or PeskaVLP to begin with."""
 
     steps: int = 20_000
     """Optimiser steps of both levels together (ours)."""
@@ -156,6 +167,8 @@ class PretrainConfig:
             value = getattr(self, name)
             if value is not None and not value >= lowest:  # NaN is out of range too
                 raise UsageError(f"{name} must be at least {lowest}, got {value}", remedy=f"set {name}")
+        for name in ("train_vision", "train_text"):
+            num_trained(getattr(self, name), name)
         if self.clip_max_s < self.clip_min_s:
             raise UsageError(
                 f"clip_max_s must be at least clip_min_s = {self.clip_min_s}, got {self.clip_max_s}",
@@ -173,7 +186,19 @@ class PretrainConfig:
 
     def resolved(self) -> PretrainConfig:
         """Return the same configuration with absolute paths, as it is kept with the run."""
-        return dataclasses.replace(self, corpus=self.corpus.resolve(), cache=self.cache.resolve())
+        return dataclasses.replace(
+            self,
+            corpus=self.corpus.resolve(),
+            cache=self.cache.resolve(),
+            vision=_absolute_folder(self.vision),
+            text=_absolute_folder(self.text),
+            init_weights=self.init_weights and self.init_weights.resolve(),
+        )
+
+
+def _absolute_folder(tower: str) -> str:
+    is_folder = tower != "tiny" and Path(tower).is_dir()
+    return str(Path(tower).resolve()) if is_folder else tower
 
 
 _LOWEST: dict[str, float] = {

@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ophclip.models import DualEncoder
+from ophclip.models.recompute import unchanged_statistics
 from ophclip.models.tokens import Tokens
 from ophclip.pretrain.augment import augment_clips
 from ophclip.pretrain.batches import Batch
@@ -48,7 +49,7 @@ class Embedder:
         parts = self._parts(len(batch))
         if len(parts) == 1:
             return Embedded(self._sides(batch, parts[0]))
-        with torch.no_grad(), _statistics_kept(self._model):
+        with torch.no_grad(), unchanged_statistics(self._model):
             made = [self._sides(batch, part) for part in parts]
         sides = [torch.cat(side).requires_grad_() for side in zip(*made, strict=True)]
         return Embedded(sides, [(part, batch) for part in parts])
@@ -140,17 +141,3 @@ def _torch_seeded(seed: int, step: int, place: int, device: torch.device) -> Ite
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(int(step_rng(seed, "torch", step, place).integers(2**63)))
         yield
-
-
-@contextmanager
-def _statistics_kept(model: nn.Module) -> Iterator[None]:
-    """Keep the running statistics of batch norm as they are; what is embedded twice must count once."""
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-    kept = [norm.track_running_stats for norm in norms]
-    for norm in norms:
-        norm.track_running_stats = not norm.training
-    try:
-        yield
-    finally:
-        for norm, tracks in zip(norms, kept, strict=True):
-            norm.track_running_stats = tracks

@@ -87,6 +87,10 @@ def _model_config(config: PretrainConfig, data: TrainingData) -> ModelConfig:
         image_size=shape[0] if data.has_frames else 224,
         trains_vision=data.has_frames,
         temperature=config.temperature,
+        text_pooling=config.text_pooling,
+        train_vision=config.train_vision,
+        train_text=config.train_text,
+        recompute_activations=config.recompute_activations,
     )
 
 

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ import torch
 
 from ophclip import console
 from ophclip.errors import UsageError
-from ophclip.models import save_model
+from ophclip.files import replace_file
+from ophclip.models import load_lineage_weights, save_model
 from ophclip.pretrain.assembly import Parts, assemble, sampler_of
 from ophclip.pretrain.batches import Batch
 from ophclip.pretrain.checkpoint import load_checkpoint, newest_sound, prune_checkpoints, save_checkpoint
@@ -121,6 +123,8 @@ class Trainer:
         step = torch.tensor([found[1]["step"] if found else 0], device=self._world.device)
         self._world.sum_([step])  # the others take what the first one found
         if not int(step):
+            if self._config.init_weights is not None:
+                self._import_weights(self._config.init_weights)
             return 0
         checkpoint = folder / f"step-{int(step):08d}"
         facts = found[1] if found else {}
@@ -130,6 +134,14 @@ class Trainer:
         self._best = facts.get("best")
         console.say(f"resuming from step {int(step)}")
         return min(int(step), self._config.steps)
+
+    def _import_weights(self, path: Path) -> None:
+        report = load_lineage_weights(self._parts.state.model, path)
+        if self._world.is_first:
+            listed = json.dumps(asdict(report), indent=2)
+            replace_file(self._out / "init_weights.json", listed.encode())
+            for line in report.lines():
+                console.say(line)
 
     def _judge(self, done: int) -> None:
         """Find out whether what is about to be saved is the best so far."""

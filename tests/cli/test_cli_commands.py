@@ -17,7 +17,7 @@ import pytest
 from ophclip import console
 from ophclip.cache import FrameRows, build_cache, find_inputs
 from ophclip.cli.main import COMMANDS, main, ophclip
-from ophclip.evaluate.report import RULES
+from ophclip.evaluate.report_rules import RULES
 from ophclip.pretrain import speed
 from ophclip.video import Geometry
 

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 
 from ophclip.errors import DamageError, UsageError
 from ophclip.models import ModelConfig, build_model, load_encoder, load_model, save_model
+from ophclip.models.encoders import default_precision
 from ophclip.models.tiny import TinyText
 from ophclip.models.tokens import Tokens
+from ophclip.video import FrameFormat
 
 
 def frames(count: int, side: int = 96) -> np.ndarray:
@@ -31,6 +33,28 @@ def test_rows_do_not_depend_on_the_batch() -> None:
     together = encoder(frames(5))
     alone = np.concatenate([encoder(frame[None]) for frame in frames(5)])
     np.testing.assert_allclose(together, alone, atol=2e-3)
+
+
+def test_the_precision_changes_the_rows_a_little_and_the_key() -> None:
+    exact, short = load_encoder("tiny"), load_encoder("tiny", precision="bf16")
+    assert (exact.key["precision"], short.key["precision"]) == ("fp32", "bf16")
+    assert {**exact.key, "precision": ""} == {**short.key, "precision": ""}, "of the same weights"
+    one, other = exact(frames(4)).astype(np.float32), short(frames(4)).astype(np.float32)
+    assert not np.array_equal(one, other)
+    assert np.linalg.norm(one - other) < 0.02 * np.linalg.norm(one)
+    assert (default_precision("cpu"), default_precision("cuda:1")) == ("fp32", "bf16")
+
+
+def test_a_precision_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="must be fp32 or bf16, got 'fp8'"):
+        load_encoder("tiny", precision="fp8")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_tensors_give_the_rows_of_arrays(precision: str) -> None:
+    encoder = load_encoder("tiny", precision=precision)
+    assert encoder.frame_format == FrameFormat(as_tensors=True)
+    assert np.array_equal(encoder(torch.from_numpy(frames(3))), encoder(frames(3)))
 
 
 def test_an_encoder_that_is_not_here_is_an_error() -> None:

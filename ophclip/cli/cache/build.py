@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ophclip import console
-from ophclip.cli.cache.encoder_option import encoder_maker
+from ophclip.cli.cache.encoder_option import encoder_maker, precision_option
 from ophclip.cli.options import (
     all_devices,
+    batch_size_option,
+    deadline_option,
     decoder_option,
     device_option,
+    engines_option,
     json_option,
     quiet_option,
     resolve_device,
+    workers_option,
 )
 from ophclip.errors import EXIT_OK, EXIT_PARTIAL
 
@@ -44,26 +48,11 @@ if TYPE_CHECKING:
 @click.option("--size", type=click.IntRange(min=8), help="Side of stored frames in pixels (--stream frames).")
 @decoder_option
 @device_option
-@click.option(
-    "--batch-size",
-    default=32,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Frames encoded at once.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    help="Processes that decode and encode; default: one a core, or two a GPU. 0: this process alone, "
-    "without deadlines.",
-)
-@click.option(
-    "--deadline",
-    "deadline_s",
-    type=click.FloatRange(min=0, min_open=True),
-    metavar="SECONDS",
-    help="Work after which a video counts as hung and fails; default: a minute, and more with its length.",
-)
+@precision_option
+@batch_size_option
+@workers_option
+@engines_option
+@deadline_option
 @click.option(
     "--retry",
     metavar="failed[:REASON]",
@@ -85,8 +74,10 @@ def build(
     size: int | None,
     decoder: str,
     device: str,
-    batch_size: int,
+    precision: str | None,
+    batch_size: int | None,
     workers: int | None,
+    engines: int | None,
     deadline_s: float | None,
     retry: str | None,
     max_failures: str | None,
@@ -105,7 +96,7 @@ def build(
     device = resolve_device(device)
     devices = all_devices(device)
     workers = default_workers(devices) if workers is None else workers
-    make_encoder = encoder_maker(stream, encoder_name, size)
+    make_encoder = encoder_maker(stream, encoder_name, size, device, precision)
     encoder = make_encoder("cpu" if workers else device)  # workers make their own
     report = build_cache(
         found,
@@ -115,6 +106,7 @@ def build(
         decoder=cast("Decoder", decoder),
         device=device,
         batch_size=batch_size,
+        engines=engines,
         workers=workers,
         make_encoder=make_encoder,
         devices=devices,
