@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import IO
 
 from ophclip._version import __version__
-from ophclip.corpus.build.downloads import Download
-from ophclip.corpus.build.settings import BuildSettings
-from ophclip.corpus.build.video import VideoResult
+from ophclip.corpus.builder.downloads import Download
+from ophclip.corpus.builder.settings import BuildSettings
+from ophclip.corpus.builder.video import VideoResult
 from ophclip.corpus.lexicon import load_lexicon
 from ophclip.errors import UsageError
 from ophclip.files import replace_file
