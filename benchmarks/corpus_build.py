@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ophclip import console
-from ophclip.corpus.build import build_corpus
+from ophclip.corpus.builder import build_corpus
 from ophclip.corpus.simulate.narration import draw_sentence
 from ophclip.corpus.simulate.vocabulary import PHASES, PROCEDURES
 from ophclip.video import write_video

@@ -103,24 +103,26 @@ def _best_stop(words: Sequence[Word], first: int, after: int, window: Window) ->
     if rest_s <= window.max_s:
         return after
     limit_s = window.max_s
-    if rest_s < window.max_s + window.min_s:  # leave enough for one more passage
+    if rest_s < window.max_s + window.min_s:  # leave enough for one more, unless a sentence ends
         limit_s = max(rest_s - window.min_s, SHORT_SHARE * window.min_s)
     best, best_rank = first + 1, 0.0
     for stop in range(first + 1, after):
         length_s = words[stop - 1].end_s - start_s
-        if length_s > limit_s and stop > first + 1:
+        if length_s > window.max_s and stop > first + 1:
             break
-        rank = (
-            _rank(words, stop) if length_s >= window.min_s else _rank_of_short(words, stop, length_s, window)
-        )
+        rank: float = _rank(words, stop)
+        if length_s < window.min_s:
+            rank = _rank_of_short(rank, length_s, window)
+        elif length_s > limit_s and rank < 3:
+            continue
         if rank >= best_rank:  # at equal rank the longer one
             best, best_rank = stop, rank
     return best
 
 
-def _rank_of_short(words: Sequence[Word], stop: int, length_s: float, window: Window) -> float:
+def _rank_of_short(rank: float, length_s: float, window: Window) -> float:
     """Return a rank between a word and a clause for a sentence that nearly fills the window, else none."""
-    return 1.5 if length_s >= SHORT_SHARE * window.min_s and _rank(words, stop) == 3 else 0.0
+    return 1.5 if length_s >= SHORT_SHARE * window.min_s and rank == 3 else 0.0
 
 
 def _rank(words: Sequence[Word], stop: int) -> int:

@@ -26,7 +26,7 @@ _TAG = (
     rf"\[[^\[\]]{{0,60}}\]|\((?:[\w ,'-]{{0,30}}\s)?(?:{_NOISE})(?:\s[\w ,'-]{{0,30}})?\)"
     r"|\*[^*]{1,40}\*|[\u2669-\u266f]+"
 )
-_SPEAKER = r"^\s*(?:>>+|[-\u2013\u2014](?=\s))\s*(?:[A-Z][\w. ]{0,24}:\s)?"
+_SPEAKER = r"(?:>>+|^\s*[-\u2013\u2014](?=\s))\s*(?-i:[A-Z][A-Z. ]{1,24}:\s)?"
 _UNSPOKEN = re.compile(rf"{_SPEAKER}|{_TAG}", re.IGNORECASE)
 
 # Whole cues, in lower case without punctuation, that a recogniser writes over silence.

@@ -14,7 +14,7 @@ from ophclip.cli.options import json_option, quiet_option
 from ophclip.errors import EXIT_OK, EXIT_PARTIAL, UsageError
 
 if TYPE_CHECKING:
-    from ophclip.corpus.build import BuildReport
+    from ophclip.corpus.builder import BuildReport
     from ophclip.corpus.rewrite import RewritePlan
 
 SHOWN_PROBLEMS = 20  # on the terminal; build.json has all
@@ -88,8 +88,8 @@ def build(
     Transcripts are VTT, SRT, the JSON of Whisper and WhisperX, and CSV (start,end,text). Files that cannot be
     used are listed and the exit code is 3. The same command again reads only what is new or changed.
     """
-    from ophclip.corpus.build import BuildSettings, build_corpus
-    from ophclip.corpus.build.settings import parse_preference
+    from ophclip.corpus.builder import BuildSettings, build_corpus
+    from ophclip.corpus.builder.settings import parse_preference
     from ophclip.corpus.rewrite import CACHE, Endpoint, RewriteStep
     from ophclip.corpus.sentences import Window
 
@@ -134,7 +134,7 @@ def _print_plan(plan: RewritePlan, as_json: bool) -> None:
 
 
 def _print(report: BuildReport) -> None:
-    from ophclip.corpus.build import histogram
+    from ophclip.corpus.builder import histogram
 
     if report.rates:
         for line in histogram(report.rates, report.threshold):

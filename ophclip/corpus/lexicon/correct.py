@@ -30,10 +30,7 @@ LONG_SOUND = 8  # where all the pieces are English
 MIN_LIKENESS = 0.55  # of the spelling, where the sound agrees
 
 # A stretch neither begins nor ends with these: "the nucleus" is no endonucleus.
-_SMALL = frozenset(
-    ["the", "a", "an", "in", "and", "of", "to", "it", "we", "i", "is", "at", "on", "or", "he", "so", "as"]
-    + ["by", "for", "this", "that", "with", "you", "my", "our"]
-)
+_SMALL = frozenset({"the", "a", "an", "in", "and", "of", "to", "it", "we", "i", "is", "at", "on", "or", "he"})
 _ENDINGS = ("s", "es", "ed", "d", "ing", "ly", "er", "r", "ers", "al", "able", "ness", "ment", "ion", "or")
 
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ophclip.corpus.build.report import BuildReport
-from ophclip.corpus.build.run import Tags
+from ophclip.corpus.builder.report import BuildReport
+from ophclip.corpus.builder.run import Tags
 from ophclip.corpus.manifest import Corpus
 from ophclip.corpus.rewrite.endpoint import Endpoint
 from ophclip.corpus.rewrite.run import RewritePlan, plan_rewrite, rewrite_corpus

@@ -108,7 +108,8 @@ def spread(text: str, start_s: float, end_s: float) -> list[Word]:
     for part in parts:
         begin = start_s + (end_s - start_s) * done / total
         done += len(part) + 1
-        words.append(Word(begin, start_s + (end_s - start_s) * done / total, part))
+        finish = end_s if done == total else start_s + (end_s - start_s) * done / total
+        words.append(Word(begin, finish, part))
     return words
 
 

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from ophclip.corpus.build.report import BuildReport, histogram
-from ophclip.corpus.build.run import build_corpus
-from ophclip.corpus.build.settings import BuildSettings
+from ophclip.corpus.builder.report import BuildReport, histogram
+from ophclip.corpus.builder.run import build_corpus
+from ophclip.corpus.builder.settings import BuildSettings
 
 __all__ = ["BuildReport", "BuildSettings", "build_corpus", "histogram"]

@@ -17,8 +17,8 @@ class BuildSettings:
     `windows`: lengths of clips in seconds, each of which gives clips of its own. `min_words_per_s`: words in
     each second of the whole video from which on it is narrated. `language`: what transcripts must be in,
     regions included ("en" takes en-GB). `prefer`: kinds of transcripts in the order in which they are chosen.
-    `correct`: whether misheard terms are mended. `min_words`: of a clip. `test_share`: of videos, by a hash of
-    the id, in the split "test".
+    `correct`: whether misheard terms are mended. `min_words`: of a clip. `test_share`: of videos, by a hash
+    of the id, in the split "test".
     """
 
     windows: tuple[Window, ...] = (Window(3, 5), Window(8, 15))
@@ -43,7 +43,9 @@ class BuildSettings:
                 f"test_share must be at least 0 and below 1, got {self.test_share}", remedy="pass 0.1"
             )
         if self.min_words < 1:
-            raise UsageError(f"min_words must be 1 or more, got {self.min_words}", remedy="pass --min-words 2")
+            raise UsageError(
+                f"min_words must be 1 or more, got {self.min_words}", remedy="pass --min-words 2"
+            )
 
 
 def parse_preference(text: str) -> tuple[TranscriptKind, ...]:

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 from ophclip import console
-from ophclip.corpus.build.downloads import Download, find_downloads
-from ophclip.corpus.build.memo import Memo, as_dict, claim
-from ophclip.corpus.build.report import BuildReport
-from ophclip.corpus.build.settings import BuildSettings
-from ophclip.corpus.build.video import VideoResult, examine
+from ophclip.corpus.builder.downloads import Download, find_downloads
+from ophclip.corpus.builder.memo import Memo, as_dict, claim
+from ophclip.corpus.builder.report import BuildReport
+from ophclip.corpus.builder.settings import BuildSettings
+from ophclip.corpus.builder.video import VideoResult, examine
 from ophclip.corpus.lexicon import load_tagger, structured_title
 from ophclip.corpus.manifest import Clip, Corpus, Video, write_corpus
 from ophclip.corpus.tables import write_rows
@@ -45,7 +45,7 @@ def build_corpus(
 ) -> BuildReport:
     """Build a corpus in the folder `out` from what lies in the folder `downloads`, and return what was done.
 
-    Writes `clips.csv`, `corrections.csv`, `build.json` and last `videos.csv`; each file is replaced whole, and
+    Writes `clips.csv`, `corrections.csv`, `build.json` and last `videos.csv`, each replaced whole, and
     the same downloads and settings give the same bytes, however often and with however many `workers`. What
     is wrong with a file is told in the report's `problems`, and does not stop the others. `rewrite` is given
     the corpus before it is written, with the tags of each video, and returns the one to write. With `dry_run`

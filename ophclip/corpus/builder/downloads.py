@@ -24,7 +24,7 @@ INFO_SUFFIX = ".info.json"
 UNFINISHED = (".part", ".ytdl", ".aria2")
 
 _BRACKETED = re.compile(r"\[([\w-]{6,64})\]$")  # the usual template of yt-dlp: "title [id].ext"
-_ONE_STREAM = re.compile(r"\.f\d{1,4}(?:-\w+)?$")  # "name.f137.mp4": picture alone, not yet joined to its sound
+_ONE_STREAM = re.compile(r"\.f\d{1,4}(?:-\w+)?$")  # "name.f137.mp4": not yet joined to its sound
 _TEMPORARY = re.compile(r"\.temp$")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
 
@@ -76,7 +76,7 @@ def find_downloads(root: Path, leave_out: Path | None = None) -> Downloads:
 
 
 def name_id(media: Path) -> str:
-    """Return the id of a video as its file name gives it: what stands in brackets at its end, or all of it."""
+    """Return the id of a video as its file name gives it: what its end has in brackets, or all of it."""
     match = _BRACKETED.search(media.stem)
     return match[1] if match else media.stem
 

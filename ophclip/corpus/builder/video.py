@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""All that a build finds out about one video: who it is, what is said in it, the clips and what was mended."""
+"""All that a build finds out about one video: who it is, what is said, the clips, what was mended."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ophclip.corpus.build.downloads import Download
-from ophclip.corpus.build.settings import BuildSettings
+from ophclip.corpus.builder.downloads import Download
+from ophclip.corpus.builder.settings import BuildSettings
 from ophclip.corpus.lexicon import load_tagger
 from ophclip.corpus.manifest import Video, video_problem
 from ophclip.corpus.mending import mend, normal_of
@@ -28,7 +28,7 @@ PAST_END_SHARE = 0.5  # of cues beyond the video's end, from which on the transc
 
 @dataclass
 class VideoResult:
-    """What is known of one video; `fatal` says why it cannot be in a corpus. Plain types: it is stored as JSON.
+    """What is known of one video, in plain types; one that is `fatal` cannot be in a corpus.
 
     `clips` are (window, start_s, end_s, text), `repairs` (start_s, heard, meant), `mentions` counts of
     (category, id, count) in what is said.
@@ -95,8 +95,10 @@ def examine(download: Download, settings: BuildSettings) -> VideoResult:
 def clean_text(text: str) -> str:
     """Return a text that any table can hold: no control characters or halves of characters, single spaces."""
     text = text.encode("utf-8", "ignore").decode("utf-8") if not text.isascii() else text
-    return " ".join(text.split()) if text.isprintable() else " ".join(
-        "".join(c if c.isprintable() or c.isspace() else "" for c in text).split()
+    return (
+        " ".join(text.split())
+        if text.isprintable()
+        else " ".join("".join(c if c.isprintable() or c.isspace() else "" for c in text).split())
     )
 
 
@@ -127,7 +129,9 @@ def _read_info(download: Download, result: VideoResult) -> None:
         if not isinstance(info, dict):
             raise ValueError("must be an object")
     except (OSError, ValueError, RecursionError) as error:
-        result.problems.append((str(download.info), f"must be the JSON that yt-dlp writes, got an error: {error}"))
+        result.problems.append(
+            (str(download.info), f"must be the JSON that yt-dlp writes, got an error: {error}")
+        )
         return
     if isinstance(info.get("id"), str) and info["id"].strip():
         result.video_id = info["id"].strip()
@@ -154,7 +158,7 @@ def _choose(
         if not _speaks(language or transcript.language, settings.language):
             _note(result, "transcripts in other languages", 1)
         elif transcript.cues and _share_past(transcript, result.duration_s) > PAST_END_SHARE:
-            problem = f"most of it lies past the end of the video ({result.duration_s:.0f} s): another video's?"
+            problem = f"most of it lies past the video's end at {result.duration_s:.0f} s: another video's?"
             result.problems.append((str(path), problem))
         else:
             found.append((settings.prefer.index(kind), path.name, path, kind, transcript))
