@@ -332,16 +332,16 @@ def test_a_time_limit_that_is_none_is_refused(
 
 
 def test_many_commits_are_few_objects_to_open(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote_journal, "MERGE_AT", 10)
-    place, names = new_place(), [f"v{number:03}" for number in range(60)]
-    for first in (0, 25):
-        write(place, names[first : first + 25])
-    assert len(keys(place, "_journal")) == 6  # ten, ten and five lines, twice
+    monkeypatch.setattr(remote_journal, "MERGE_AT", 4)
+    place, names = new_place(), [f"v{number:03}" for number in range(24)]
+    for first in (0, 10):
+        write(place, names[first : first + 10])
+    assert len(keys(place, "_journal")) == 6  # four, four and two lines, twice
     proxy.seen.clear()
-    assert open_cache(place).ids == names[:50]
+    assert open_cache(place).ids == names[:20]
     assert len([each for each in proxy.seen if each.method == "GET"]) < 15
     monkeypatch.setattr(remote_lines, "MAX_SMALL", 3)
-    write(place, names[50:])
+    write(place, names[20:])
     assert open_cache(place).ids == names
     assert len(keys(place, "_journal", "commits", "2")) == 1
 
