@@ -138,6 +138,8 @@ def test_a_cache_in_an_object_store_is_that_of_a_folder(
     np.testing.assert_array_equal(remote.gather(ids, starts, 3), local.gather(ids, starts, 3))
     assert remote.gather([], [], 3).shape == (0, 3, 6)
     assert remote.gather(ids, starts, 0).shape == (4, 0, 6)
+    rows = [[4, 5, 0], [1, 0, 0], [11, 2, 3], [2, 2, 3]]
+    np.testing.assert_array_equal(remote.take(ids, rows), local.take(ids, rows))
     with pytest.raises(UsageError, match="start must lie in"):
         remote.gather(["v0"], [6], 1)
     again = build(clips, place)
