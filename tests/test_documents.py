@@ -76,6 +76,7 @@ def test_the_attributes_of_a_cached_video_are_documented() -> None:
         "docs/evaluation.md",
         "docs/models.md",
         "docs/reliability.md",
+        "docs/scale.md",
         "docs/pretraining.md",
         "docs/ablation.md",
     ],

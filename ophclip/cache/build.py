@@ -6,28 +6,30 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from ophclip import console
 from ophclip._version import __version__
 from ophclip.cache.clock import StageClock
-from ophclip.cache.commit import CacheWriter
+from ophclip.cache.cluster import on_cluster
+from ophclip.cache.cluster_task import WORKERS_A_GPU
 from ophclip.cache.encoder import Encoder, default_batch_size, side_by_side, source_for
 from ophclip.cache.extract import Extraction, Recipe
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.limits import MaxFailures
+from ophclip.cache.location import Location
 from ophclip.cache.messages import Given, Setup
 from ophclip.cache.report import BuildReport, Outcome, ReportedProgress
 from ophclip.cache.supervisor import supervised
 from ophclip.cache.threads import threads_each
 from ophclip.cache.todo import Retry, check_ids, sorted_out
+from ophclip.cache.writer import Writer, open_writer
 from ophclip.video import Decoder, check_fps
 
 
 def build_cache(
     inputs: Sequence[CacheInput],
-    out: Path,
+    out: Location,
     *,
     encoder: Encoder,
     fps: float | Fraction,
@@ -42,6 +44,7 @@ def build_cache(
     deadline_s: float | None = None,
     retry: Retry | None = None,
     max_failures: MaxFailures | None = None,
+    ray: str | None = None,
 ) -> BuildReport:
     """Store one row a sampled frame of every input; videos that are already stored are skipped.
 
@@ -58,6 +61,9 @@ def build_cache(
     `device`) and its encoder is `make_encoder(device)`, both of which must pickle; without `make_encoder`,
     `encoder` itself is pickled. The rows do not depend on the number of workers.
 
+    With `ray`, the address of a Ray cluster or "" (see `cluster.on_cluster`), its machines do the work, in at
+    most `workers` tasks at once, or as many as they take where that is 0.
+
     Raises:
         UsageError: `out` holds rows of another encoder, rate, geometry or decoder, or the encoder cannot be
             sent to the workers.
@@ -73,14 +79,15 @@ def build_cache(
     check_ids(inputs)
     fills = device.startswith("cuda") if fills_batches is None else fills_batches
 
-    def outcomes(todo: Sequence[CacheInput], writer: CacheWriter) -> Generator[Outcome, None, None]:
+    def outcomes(todo: Sequence[CacheInput], writer: Writer) -> Generator[Outcome, None, None]:
         report.workers = min(workers, len(todo))
-        if not report.workers:
+        if not report.workers and (ray is None or not todo):
             others = range(1, side_by_side(encoder, decoder, device, engines))
             sources = [source, *(source_for(encoder, decoder, device, batch_size=size) for _ in others)]
             recipe = Recipe(encoder, sources, fps, size, fills)
             return Extraction(recipe, writer, StageClock()).outcomes(todo)
         places = devices or (device,)
+        a_device = WORKERS_A_GPU if ray is not None else -(-report.workers // len(places))
         setup = Setup(
             out,
             provenance,
@@ -91,8 +98,12 @@ def build_cache(
             fills,
             console.is_quiet(),
             engines,
-            -(-report.workers // len(places)),
+            a_device,
         )
+        if ray is not None:
+            return on_cluster(
+                todo, setup, writer, address=ray, device=device, most=workers, deadline_s=deadline_s
+            )
         return supervised(
             todo,
             setup,
@@ -103,7 +114,7 @@ def build_cache(
             deadline_s=deadline_s,
         )
 
-    with CacheWriter(out, provenance) as writer, console.progress("cache", len(inputs), "videos") as progress:
+    with open_writer(out, provenance) as writer, console.progress("cache", len(inputs), "videos") as progress:
         counted, todo = ReportedProgress(report, progress), list[CacheInput]()
         for item in sorted_out(inputs, writer, retry):
             if isinstance(item, Outcome):

@@ -18,6 +18,7 @@ from ophclip import console
 from ophclip.cache.encoder import FrameRows, encode, source_for
 from ophclip.cache.findings import Finding, VerifyReport
 from ophclip.cache.journal import Commit
+from ophclip.cache.location import Location
 from ophclip.cache.root import check_provenance
 from ophclip.cache.source_file import source_state
 from ophclip.errors import OphclipError, UsageError
@@ -59,7 +60,7 @@ class Tolerance:
         return row, f"by {shares[row]:.1%} of its norm" if not shares[row] <= self.share else ""
 
 
-def recorded_encoder(provenance: dict[str, Any], encoder: Encoder | None, path: Path) -> Encoder:
+def recorded_encoder(provenance: dict[str, Any], encoder: Encoder | None, path: Location) -> Encoder:
     """Return the encoder of a cache: `encoder` if it is that, or the one that stores frames as they are.
 
     Raises:

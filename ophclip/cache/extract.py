@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from ophclip.cache.batching import encode_alone, encode_together
 from ophclip.cache.clock import StageClock
-from ophclip.cache.commit import CacheWriter
 from ophclip.cache.decoding import Decoding, grouped
 from ophclip.cache.encoder import Encoder, encode
 from ophclip.cache.flow import Channel, Flow, Shared
@@ -22,6 +21,7 @@ from ophclip.cache.ordering import one_by_one
 from ophclip.cache.pieces import Job
 from ophclip.cache.reading import OnPlan, Prober
 from ophclip.cache.report import Outcome
+from ophclip.cache.writer import Writer
 from ophclip.cache.writing import written
 from ophclip.video import FrameSource
 
@@ -54,7 +54,7 @@ class Extraction:
     """Stores videos one after the other, while the stages of the next ones run ahead."""
 
     def __init__(
-        self, recipe: Recipe, writer: CacheWriter, clock: StageClock, on_plan: OnPlan = lambda *_: None
+        self, recipe: Recipe, writer: Writer, clock: StageClock, on_plan: OnPlan = lambda *_: None
     ) -> None:
         self._recipe, self._writer, self._clock = recipe, writer, clock
         self._prober = Prober(recipe.fps, writer, clock, on_plan)

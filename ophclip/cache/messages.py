@@ -7,10 +7,10 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from ophclip.cache.encoder import Encoder
+from ophclip.cache.location import Location
 from ophclip.cache.report import Outcome
 from ophclip.errors import OphclipError, UsageError
 from ophclip.video import Decoder
@@ -25,7 +25,7 @@ STOP = "stop"  # to a worker: finish the commit in hand, drop the rest
 class Setup:
     """What a worker needs to know before its first video."""
 
-    out: Path
+    out: Location
     provenance: dict[str, Any]
     make_encoder: Callable[[str], Encoder]  # of a device
     fps: float | Fraction

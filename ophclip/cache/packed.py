@@ -23,6 +23,7 @@ import numpy as np
 
 from ophclip.cache.journal import Commit
 from ophclip.cache.layout import METADATA, read_metadata
+from ophclip.cache.location import Location
 from ophclip.cache.rowfile import RowBytes, RowFile, RowFileError, remember
 from ophclip.cache.sharded import Grid, ShardFiles
 from ophclip.cache.store import MAX_OPEN, FeatureCache
@@ -35,7 +36,7 @@ PACKED_VERSION = 1
 ROOT_KEYS = ("num_videos", "num_rows", "shard_rows", "chunk_rows")
 
 
-def is_packed(path: Path) -> bool:
+def is_packed(path: Location) -> bool:
     """Return whether `path` is a packed cache."""
     return (path / METADATA).is_file() and "packed_version" in read_metadata(path)["attributes"]
 
@@ -51,6 +52,7 @@ class PackedCache(FeatureCache):
     Rows are mapped; those of a video that lies in two shards are copied when they are indexed.
     """
 
+    path: Path
     MENDING = "pack it again from the cache that it was packed from"
 
     def refresh(self) -> None:

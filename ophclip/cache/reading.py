@@ -9,10 +9,11 @@ from fractions import Fraction
 from pathlib import Path
 
 from ophclip.cache.clock import StageClock, default_deadline_s
-from ophclip.cache.commit import CacheWriter
 from ophclip.cache.inputs import CacheInput
+from ophclip.cache.location import sha256_of
 from ophclip.cache.pieces import Broken, Job, Skipped
-from ophclip.cache.source_file import SourceFile, file_sha256, is_current
+from ophclip.cache.source_file import SourceFile, is_current
+from ophclip.cache.writer import Writer
 from ophclip.errors import OphclipError, UsageError
 from ophclip.video import plan_sampling, probe
 
@@ -25,9 +26,7 @@ class Prober:
     `on_plan(video_id, seconds)` says, once a video has been probed, how long it may take.
     """
 
-    def __init__(
-        self, fps: float | Fraction, writer: CacheWriter, clock: StageClock, on_plan: OnPlan
-    ) -> None:
+    def __init__(self, fps: float | Fraction, writer: Writer, clock: StageClock, on_plan: OnPlan) -> None:
         self._fps, self._writer, self._clock, self._on_plan = fps, writer, clock, on_plan
 
     def probed(self, item: CacheInput) -> Job | Skipped | Broken:
@@ -47,7 +46,7 @@ class Prober:
             info = probe(item.path)
             plan = plan_sampling(info, self._fps)
         self._on_plan(item.video_id, default_deadline_s(file.source_size, len(info.pts), len(plan)))
-        return Job(item, file, file_sha256(item.path), info, plan)
+        return Job(item, file, sha256_of(item.path), info, plan)
 
 
 @contextmanager

@@ -13,7 +13,8 @@ import numpy as np
 
 from ophclip.cache.clips import as_array, as_ints, as_row_numbers, outside, runs
 from ophclip.cache.journal import Commit, read_commits
-from ophclip.cache.layout import DTYPES, VIDEOS, num_bytes, read_metadata, read_root
+from ophclip.cache.layout import DTYPES, VIDEOS, chunk_name, num_bytes, read_metadata, read_root
+from ophclip.cache.location import Location, ObjectPath, location
 from ophclip.cache.rowfile import MAX_FILES, RowBytes, RowFile, RowFileError, remember
 from ophclip.errors import DamageError, OphclipError, UsageError, did_you_mean
 
@@ -25,21 +26,23 @@ MAX_OPEN = 256  # mapped videos; each holds a file descriptor
 NOT_PICKLED = ("_rows", "_times", "_files")
 
 
-def open_cache(path: str | Path) -> FeatureCache:
-    """Open the cache at `path`, packed or not, for reading.
+def open_cache(path: str | Location) -> FeatureCache:
+    """Open the cache at `path`, packed or not, or in an object store (`s3://bucket/prefix`), for reading.
 
     Only the journal is read, so opening does not slow down with the number of files.
 
     Raises:
         UsageError: there is no cache.
         DamageError: its metadata or journal cannot be read.
+        StorageError: the object store cannot be reached, or refuses.
     """
-    if str(path).startswith("s3:/"):  # a Path keeps one slash of the two
-        raise UsageError(f"{path}: object stores are not supported", remedy="name a local folder")
-    from ophclip.cache.packed import PackedCache, is_packed  # which is made from the class below
+    from ophclip.cache.packed import PackedCache, is_packed  # which are made from the class below
+    from ophclip.cache.remote import RemoteCache
 
-    path = Path(path)
-    return PackedCache(path) if is_packed(path) else FeatureCache(path)
+    place = location(path)
+    if isinstance(place, ObjectPath):
+        return RemoteCache(place)
+    return PackedCache(place) if is_packed(place) else FeatureCache(place)
 
 
 class FeatureCache:
@@ -49,8 +52,9 @@ class FeatureCache:
     """
 
     MENDING = "run the same cache build again to mend it"
+    MAX_ROWS = MAX_OPEN  # of which videos `cache[...]` keeps the rows
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.provenance: dict[str, Any] = self._read_root()
         self.row_shape: tuple[int, ...] = tuple(self.provenance["row_shape"])
@@ -96,7 +100,7 @@ class FeatureCache:
         rows = self._rows.get(video_id)
         if rows is None:
             rows = self._map(self._commit(video_id))
-        return remember(self._rows, video_id, rows, MAX_OPEN)
+        return remember(self._rows, video_id, rows, self.MAX_ROWS)
 
     def entry(self, video_id: str) -> Commit:
         """Return what the journal says of a video.
@@ -236,6 +240,10 @@ class FeatureCache:
         self.__dict__.update(state)
         self._forget()
 
+    def each_attributes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the id and the attributes of every video, sorted by id; raises as `attributes` does."""
+        return ((video_id, self.attributes(video_id)) for video_id in self.ids)
+
     def _read_root(self) -> dict[str, Any]:
         """Return the provenance."""
         return read_root(self.path)
@@ -303,11 +311,11 @@ class FeatureCache:
         Raises:
             RowFileError: they are not there, or of another size.
         """
-        chunk = "c" + "/0" * len(commit.shape)  # `chunk_path` takes longer than opening the file
-        path = f"{self.path}/{VIDEOS}/{commit.folder}/{chunk}"
+        # A text, for joining paths takes longer than opening the file.
+        path = f"{self.path}/{VIDEOS}/{commit.folder}/{chunk_name(len(commit.shape))}"
         return RowFile(path, num_bytes(commit.shape, self.provenance["dtype"]))
 
-    def _folder(self, video_id: str) -> Path:
+    def _folder(self, video_id: str) -> Location:
         return self.path / VIDEOS / self._commit(video_id).folder
 
     def _commit(self, video_id: str) -> Commit:

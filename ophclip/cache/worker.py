@@ -18,12 +18,12 @@ from multiprocessing.connection import Connection
 
 from ophclip import console
 from ophclip.cache.clock import StageClock
-from ophclip.cache.commit import CacheWriter
 from ophclip.cache.encoder import side_by_side, source_for
 from ophclip.cache.extract import Extraction, Recipe
 from ophclip.cache.flow import Channel, ClosedError
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.messages import FINISH, PULSE_S, Done, Fatal, Message, Planned, Pulse, Ready, Setup, Turned
+from ophclip.cache.writer import open_writer
 from ophclip.errors import OphclipError
 
 PR_SET_PDEATHSIG = 1
@@ -81,7 +81,7 @@ def _serve(line: _Line, pickled: bytes, device: str, threads: int) -> None:
     clock = StageClock(lambda stage, video_id: line.say(Turned(stage, video_id)))
     recipe = Recipe(encoder, sources, setup.fps, setup.batch_size, setup.fills_batches)
     tasks: Channel[CacheInput] = Channel(MAX_TASKS)
-    with CacheWriter(setup.out, setup.provenance) as writer:
+    with open_writer(setup.out, setup.provenance) as writer:
         extraction = Extraction(
             recipe, writer, clock, lambda video_id, seconds: line.say(Planned(video_id, seconds))
         )

@@ -15,7 +15,7 @@ from ophclip.cache import Encoder
 from ophclip.cache.build import provenance_of
 from ophclip.cache.commit import CacheWriter
 from ophclip.cache.layout import VideoAttributes
-from ophclip.cache.source_file import file_sha256
+from ophclip.cache.location import sha256_of
 from ophclip.video import BATCH_SIZE
 from ophclip.video.pictures import read_picture
 
@@ -83,5 +83,5 @@ def _stat(pictures: Sequence[Path]) -> tuple[int, int]:
 def _hash(pictures: Sequence[Path]) -> str:
     digest = hashlib.sha256()
     for path in pictures:
-        digest.update(f"{path.name} {file_sha256(path)}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{path.name} {sha256_of(path)}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

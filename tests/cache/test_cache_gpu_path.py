@@ -114,9 +114,9 @@ def test_broken_files_fail_alone_and_the_rest_of_their_go_comes_through(
 def test_a_file_that_decodes_for_ever_fails_alone_though_others_share_its_go(
     clips: list[CacheInput], expected: Path, tmp_path: Path
 ) -> None:
-    endless = write_endless(tmp_path / "endless.webm")
+    endless = write_endless(tmp_path / "endless.webm", 20_000)
     like = [CacheInput(f"like{n}", write_endless(tmp_path / f"like{n}.webm", 4)) for n in range(2)]
-    inputs = [like[0], CacheInput("endless", endless), like[1], *clips]
+    inputs = [CacheInput("endless", endless), *like, *clips]  # the next two are there while it is gathered
     report = build(inputs, tmp_path / "c.zarr", engines=2, workers=1, deadline_s=4, **OPTIONS)
     assert report.failed == {"endless": f"{endless}: deadline of 4 s passed"}
     assert len(report.committed) == 14

@@ -93,6 +93,7 @@ def test_a_whole_cache_is_left_as_it_is(path: Path) -> None:
         "differing": [],
         "adopted": [],
         "mended": [],
+        "removed": [],
         "failed": {},
     }
     assert (tree(path), states(path, ["v0", "v1", "v2", "v3"])) == (before, untouched)

@@ -8,6 +8,7 @@ import click
 
 from ophclip import console
 from ophclip.cli.cache.encoder_option import encoder_maker, precision_option
+from ophclip.cli.cache.place import PLACE
 from ophclip.cli.options import (
     all_devices,
     batch_size_option,
@@ -24,12 +25,18 @@ from ophclip.errors import EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
     from ophclip.cache import BuildReport
+    from ophclip.cache.location import Location
     from ophclip.video import Decoder
 
 
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Cache to build or go on with.")
+@click.option(
+    "--out",
+    required=True,
+    type=PLACE,
+    help="Cache to build or go on with; a folder, or s3://BUCKET/NAME.zarr.",
+)
 @click.option(
     "--encoder",
     "encoder_name",
@@ -63,11 +70,24 @@ if TYPE_CHECKING:
     metavar="N|P%",
     help="Stop with exit code 1 once more videos than this (a number, or a share of all) failed.",
 )
+@click.option(
+    "--part",
+    metavar="I/N",
+    help="Build only the I-th of N parts, by a hash of the id: one command a machine, no coordinator.",
+)
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    is_flag=False,
+    flag_value="",
+    help="Build on a Ray cluster: the one at ADDRESS, or that runs here, or a new one on this machine. "
+    "--workers is then the most tasks at once; default: as many as the cluster takes.",
+)
 @json_option
 @quiet_option
 def build(
     inputs: tuple[Path, ...],
-    out: Path,
+    out: Location,
     encoder_name: str,
     fps: float,
     stream: str,
@@ -81,6 +101,8 @@ def build(
     deadline_s: float | None,
     retry: str | None,
     max_failures: str | None,
+    part: str | None,
+    ray: str | None,
     as_json: bool,
 ) -> int:
     """Build a cache from corpora, folders and files; what is stored already is skipped.
@@ -89,15 +111,18 @@ def build(
     runs leave it out until its file changes or --retry asks for it. After an interruption the same command
     goes on where it was.
     """
-    from ophclip.cache import MaxFailures, Retry, build_cache, find_inputs
+    from ophclip.cache import MaxFailures, Part, Retry, build_cache, find_inputs
     from ophclip.cache.threads import default_workers
 
-    found = find_inputs(inputs)
+    chosen = Part.parse(part) if part is not None else Part(1, 1)
+    found = chosen.of(find_inputs(inputs))
     device = resolve_device(device)
     devices = all_devices(device)
-    workers = default_workers(devices) if workers is None else workers
+    if workers is None:
+        workers = default_workers(devices) if ray is None else 0
     make_encoder = encoder_maker(stream, encoder_name, size, device, precision)
-    encoder = make_encoder("cpu" if workers else device)  # workers make their own
+    is_elsewhere = workers > 0 or ray is not None  # workers make their own
+    encoder = make_encoder("cpu" if is_elsewhere else device)
     report = build_cache(
         found,
         out,
@@ -113,15 +138,18 @@ def build(
         deadline_s=deadline_s,
         retry=Retry.parse(retry) if retry is not None else None,
         max_failures=MaxFailures.parse(max_failures) if max_failures is not None else None,
+        ray=ray,
     )
     if as_json:
-        console.emit_json({"out": str(out), "encoder": encoder.name, "fps": fps, **report.as_dict()})
+        console.emit_json(
+            {"out": str(out), "encoder": encoder.name, "fps": fps, "part": str(chosen), **report.as_dict()}
+        )
     else:
         _print(out, report)
     return EXIT_PARTIAL if report.failed else EXIT_OK
 
 
-def _print(out: Path, report: BuildReport) -> None:
+def _print(out: Location, report: BuildReport) -> None:
     console.emit(
         f"{out}: {len(report.committed)} videos stored, {len(report.skipped)} were there already, "
         f"{len(report.failed)} failed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ from ophclip.cli.options import resolve_device
 
 if TYPE_CHECKING:
     from ophclip.cache import Encoder
+    from ophclip.cache.location import Location
 
 recorded_encoder_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--encoder",
@@ -51,7 +51,7 @@ def encoder_maker(
     return partial(load_encoder, name, precision=precision or default_precision(device))
 
 
-def load_recorded_encoder(path: Path, name: str | None, device: str) -> Encoder | None:
+def load_recorded_encoder(path: Location, name: str | None, device: str) -> Encoder | None:
     """Load the encoder `name`, or the one that a cache names; None where it holds frames.
 
     Its precision is that of the rows in the cache.

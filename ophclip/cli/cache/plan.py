@@ -8,6 +8,7 @@ import click
 
 from ophclip import console
 from ophclip.cli.cache.encoder_option import encoder_maker
+from ophclip.cli.cache.place import LocalPlace
 from ophclip.cli.options import (
     deadline_option,
     decoder_option,
@@ -30,7 +31,7 @@ GB = 1e9
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=LocalPlace("planning"),
     help="Cache that would be built: what it holds counts as done, and its disk must have the space.",
 )
 @click.option("--encoder", "encoder_name", default="tiny", show_default=True, help="As in cache build.")

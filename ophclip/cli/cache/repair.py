@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ophclip import console
 from ophclip.cli.cache.encoder_option import load_recorded_encoder, recorded_encoder_option
+from ophclip.cli.cache.place import PLACE
 from ophclip.cli.options import (
     all_devices,
     batch_size_option,
@@ -21,6 +21,7 @@ from ophclip.cli.options import (
 from ophclip.errors import EXIT_DAMAGE, EXIT_OK
 
 if TYPE_CHECKING:
+    from ophclip.cache.location import Location
     from ophclip.cache.repair import RepairReport
 
 SAYS = {
@@ -28,11 +29,12 @@ SAYS = {
     "differing": "extracted anew by another version of the decoder",
     "adopted": "whole, entered into the journal anew",
     "mended": "mended",
+    "removed": "belonged to no video, removed",
 }
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", metavar="CACHE", type=PLACE)
 @click.argument("ids", nargs=-1)
 @recorded_encoder_option
 @device_option
@@ -41,7 +43,7 @@ SAYS = {
 @json_option
 @quiet_option
 def repair(
-    path: Path,
+    path: Location,
     ids: tuple[str, ...],
     encoder_name: str | None,
     device: str,
@@ -82,7 +84,7 @@ def repair(
     return EXIT_OK
 
 
-def _emit(path: Path, report: RepairReport) -> None:
+def _emit(path: Location, report: RepairReport) -> None:
     facts = report.as_dict()
     for key, says in SAYS.items():
         for item in facts[key]:
