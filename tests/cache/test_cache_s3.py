@@ -354,24 +354,25 @@ def test_a_writer_killed_as_it_merges_loses_no_line(
     assert contents(place) == contents(built)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("moment", ["between two listings", "between listing and reading"])
-def test_a_reader_misses_nothing_while_others_merge(moment: str, proxy: Proxy) -> None:
+@pytest.mark.parametrize("listing", [2, 3, None], ids=["second listing", "third listing", "reading"])
+def test_a_reader_misses_nothing_while_others_merge(listing: int | None, proxy: Proxy) -> None:
+    """The lines move to another object before the reader's second or third listing, or before it reads."""
     place, names = new_place(), ["a", "b", "c"]
     writer = RemoteWriter(place, provenance())
     for name in names:
         store(writer, name, random_rows(1, 5))  # type: ignore[arg-type]
     listings: list[Request] = []
 
-    def merge_at_the_moment(request: Request) -> str:
+    def merge_before(request: Request) -> str:
         is_listing = "list-type" in request.path
-        if is_listing and "/commits/" in request.path:
+        if is_listing and "commits" in request.path:
             listings.append(request)
-        if len(listings) == 2 if moment == "between two listings" else listings and not is_listing:
+        if (len(listings) == listing) if listing else (listings and not is_listing):
             proxy.fate = lambda _: ""
             writer.close()  # merges its three lines, and removes them
         return ""
 
-    proxy.fate = merge_at_the_moment
+    proxy.fate = merge_before
     assert list(read_commits(place)) == names
     assert keys(place, "_journal", "commits", "0") == []
 
