@@ -63,7 +63,7 @@ from ophclip.errors import OphclipError, StorageError, UsageError
 
 pytest.importorskip("obstore")
 
-POINTS = ("before-data", "mid-data", "after-data", "after-metadata", "before-journal", "after-journal")
+POINTS = ("mid-data", "after-data", "after-metadata", "before-journal", "after-journal")
 _numbers = itertools.count()
 
 
@@ -211,8 +211,6 @@ def test_a_server_that_fails_each_request_once_does_no_harm(
 ) -> None:
     place = new_place()
     proxy.fate = first_try(fate, "GET", "PUT", "POST", "HEAD")
-    build(clips[:2], place)
-    proxy.fate = first_try(fate, "GET", "PUT", "POST", "HEAD")
     build(clips, place)
     assert content_hash(open_cache(place)) == content_hash(open_cache(built))
     assert contents(place) == contents(built)  # type: ignore[arg-type]
@@ -223,7 +221,6 @@ def test_requests_that_hang_or_break_off_are_made_again(
     fate: str, proxy: Proxy, clips: list[CacheInput], built: Path
 ) -> None:
     place = new_place()
-    build(clips[:3], place)
     hung = set[str]()
 
     def fates(request: Request) -> str:
@@ -243,6 +240,7 @@ def test_a_server_that_says_nothing_ends_a_build_in_time_and_commits_nothing(
     proxy: Proxy, clips: list[CacheInput], built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(objects, "MAX_RETRIES", 0)
+    monkeypatch.setenv(TIMEOUT_VARIABLE, "0.5")
     place = new_place()
     build(clips[:2], place)
     proxy.fate = lambda request: HANG if request.method == "PUT" and "v2" in request.path else ""
@@ -256,7 +254,10 @@ def test_a_server_that_says_nothing_ends_a_build_in_time_and_commits_nothing(
     assert content_hash(open_cache(place)) == content_hash(open_cache(built))
 
 
-def test_a_commit_whose_answer_is_lost_is_whole(proxy: Proxy, clips: list[CacheInput], built: Path) -> None:
+def test_a_commit_whose_answer_is_lost_is_whole(
+    proxy: Proxy, clips: list[CacheInput], built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "MAX_RETRIES", 0)
     place = new_place()
     proxy.fate = lambda request: FAIL_LATE if "_journal/commits/0/" in request.path else ""
     with pytest.raises(StorageError):
