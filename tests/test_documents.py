@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ophclip.cache.layout import VideoAttributes
+from ophclip.corpus.builder.run import CORRECTION_COLUMNS
 from ophclip.corpus.manifest import CLIP_COLUMNS, VIDEO_COLUMNS
 from ophclip.corpus.simulate.truth import COLUMNS as TRUTH_COLUMNS
 from ophclip.pretrain.config import PretrainConfig
@@ -42,7 +43,7 @@ def test_every_pretraining_key_is_documented_with_its_default() -> None:
             assert documented[name].strip('"').lower() == str(default).lower(), name
 
 
-@pytest.mark.parametrize("columns", [VIDEO_COLUMNS, CLIP_COLUMNS, TRUTH_COLUMNS])
+@pytest.mark.parametrize("columns", [VIDEO_COLUMNS, CLIP_COLUMNS, TRUTH_COLUMNS, CORRECTION_COLUMNS])
 def test_the_tables_of_a_corpus_are_documented(columns: tuple[str, ...]) -> None:
     assert ",".join(columns) in (ROOT / "docs" / "formats.md").read_text()
 
@@ -61,6 +62,7 @@ def test_the_attributes_of_a_cached_video_are_documented() -> None:
         "docs/method.md",
         "docs/formats.md",
         "docs/cache.md",
+        "docs/corpus.md",
         "docs/datasets.md",
         "docs/reliability.md",
     ],
