@@ -56,7 +56,12 @@ sanitize() { # TOOL
   command -v compute-sanitizer >/dev/null || return 77
   compute-sanitizer --tool "$1" --error-exitcode 1 "$PYTHON" benchmarks/gpu_small.py
 }
-export -f versions install_wheels gpu_tests hopper_tests bench_path sanitize
+
+# Frames by NVDEC into an encoder: not where DALI is neither installed nor in wheels/.
+cache() {
+  "$PYTHON" benchmarks/gpu_cache.py --seconds 70 >"$LOGS/cache.figures"
+}
+export -f versions install_wheels gpu_tests hopper_tests bench_path sanitize cache
 
 stage versions 30 bash -c versions
 if compgen -G 'wheels/*.whl' >/dev/null; then stage wheels 60 bash -c install_wheels; fi
@@ -68,7 +73,8 @@ stage "tests hopper" 40 bash -c hopper_tests
 stage memcheck 60 bash -c 'sanitize memcheck'
 stage "bench hopper" 130 bash -c 'bench_path hopper'
 stage "bench portable" 130 bash -c 'bench_path portable'
+stage cache 110 bash -c cache
 if ((DEADLINE - SECONDS > 20)); then stage racecheck 60 bash -c 'sanitize racecheck'; fi
 
-"$PYTHON" benchmarks/gpu_record.py --stages "$STAGES" --to benchmarks/records --seconds "$SECONDS" "$LOGS"/*.json || FAILED=1
+"$PYTHON" benchmarks/gpu_record.py --stages "$STAGES" --to benchmarks/records --seconds "$SECONDS" --cache "$LOGS/cache.figures" "$LOGS"/*.json || FAILED=1
 exit "$FAILED"

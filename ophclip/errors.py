@@ -47,6 +47,10 @@ class DamageError(OphclipError):
     exit_code = EXIT_DAMAGE
 
 
+class StorageError(OphclipError):
+    """The store cannot be written or reached: whatever came next would fail too."""
+
+
 def _rebuild(kind: type[OphclipError], message: str, remedy: str) -> OphclipError:
     return kind(message, remedy=remedy)
 

@@ -7,7 +7,9 @@ from ophclip.cache.encoder import Encoder, FrameRows
 from ophclip.cache.export import ExportFormat, ExportReport, export_cache
 from ophclip.cache.inputs import CacheInput, find_inputs
 from ophclip.cache.limits import MaxFailures
+from ophclip.cache.merge import MergeReport, merge_caches
 from ophclip.cache.pack import PackReport, pack_cache
+from ophclip.cache.parts import Part
 from ophclip.cache.report import BuildReport
 from ophclip.cache.store import FeatureCache, open_cache
 from ophclip.cache.todo import Retry
@@ -21,12 +23,15 @@ __all__ = [
     "FeatureCache",
     "FrameRows",
     "MaxFailures",
+    "MergeReport",
     "PackReport",
+    "Part",
     "Retry",
     "build_cache",
     "derive_cache",
     "export_cache",
     "find_inputs",
+    "merge_caches",
     "open_cache",
     "pack_cache",
 ]

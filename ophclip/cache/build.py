@@ -6,46 +6,52 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from ophclip import console
 from ophclip._version import __version__
 from ophclip.cache.clock import StageClock
-from ophclip.cache.commit import CacheWriter
-from ophclip.cache.encoder import Encoder
+from ophclip.cache.cluster import on_cluster
+from ophclip.cache.cluster_task import WORKERS_A_GPU
+from ophclip.cache.encoder import Encoder, default_batch_size, side_by_side, source_for
 from ophclip.cache.extract import Extraction, Recipe
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.limits import MaxFailures
+from ophclip.cache.location import Location
 from ophclip.cache.messages import Given, Setup
 from ophclip.cache.report import BuildReport, Outcome, ReportedProgress
 from ophclip.cache.supervisor import supervised
 from ophclip.cache.threads import threads_each
 from ophclip.cache.todo import Retry, check_ids, sorted_out
-from ophclip.video import BATCH_SIZE, Decoder, check_fps, open_source
+from ophclip.cache.writer import Writer, open_writer
+from ophclip.video import Decoder, check_fps
 
 
 def build_cache(
     inputs: Sequence[CacheInput],
-    out: Path,
+    out: Location,
     *,
     encoder: Encoder,
     fps: float | Fraction,
     decoder: Decoder = "auto",
     device: str = "cpu",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     fills_batches: bool | None = None,
+    engines: int | None = None,
     workers: int = 0,
     make_encoder: Callable[[str], Encoder] | None = None,
     devices: Sequence[str] = (),
     deadline_s: float | None = None,
     retry: Retry | None = None,
     max_failures: MaxFailures | None = None,
+    ray: str | None = None,
 ) -> BuildReport:
     """Store one row a sampled frame of every input; videos that are already stored are skipped.
 
-    Frames go to the encoder in batches of at most `batch_size`. With `fills_batches`, the default on a GPU,
-    every batch has exactly that size: short videos share one, and the last is filled up. A video whose file
+    Frames go to the encoder in batches of at most `batch_size`, by default 32, or 256 on a GPU. With
+    `fills_batches`, the default on a GPU, every batch has exactly that size: short videos share one, and the
+    last is filled up. A GPU decodes as many videos side by side as it has `engines`, by default those that
+    are known of it. A video whose file
     has changed since is stored anew. A video that cannot be read is recorded with its reason and the build
     goes on; it is left alone by later builds until its file changes or `retry` asks for it.
 
@@ -55,13 +61,17 @@ def build_cache(
     `device`) and its encoder is `make_encoder(device)`, both of which must pickle; without `make_encoder`,
     `encoder` itself is pickled. The rows do not depend on the number of workers.
 
+    With `ray`, the address of a Ray cluster or "" (see `cluster.on_cluster`), its machines do the work, in at
+    most `workers` tasks at once, or as many as they take where that is 0.
+
     Raises:
         UsageError: `out` holds rows of another encoder, rate, geometry or decoder, or the encoder cannot be
             sent to the workers.
         StorageError: `out` cannot be written; nothing is half-stored.
         TooManyFailuresError: more videos failed in this run than `max_failures`.
     """
-    source = open_source(decoder, geometry=encoder.geometry, device=device, batch_size=batch_size)
+    size = default_batch_size(device) if batch_size is None else batch_size
+    source = source_for(encoder, decoder, device, batch_size=size)
     report = BuildReport(decoder=source.name)
     provenance = provenance_of(
         encoder, fps=float(check_fps(fps)), decoder=source.name, decoder_version=source.version
@@ -69,24 +79,42 @@ def build_cache(
     check_ids(inputs)
     fills = device.startswith("cuda") if fills_batches is None else fills_batches
 
-    def outcomes(todo: Sequence[CacheInput], writer: CacheWriter) -> Generator[Outcome, None, None]:
+    def outcomes(todo: Sequence[CacheInput], writer: Writer) -> Generator[Outcome, None, None]:
         report.workers = min(workers, len(todo))
-        if not report.workers:
-            recipe = Recipe(encoder, source, fps, batch_size, fills)
+        if not report.workers and (ray is None or not todo):
+            others = range(1, side_by_side(encoder, decoder, device, engines))
+            sources = [source, *(source_for(encoder, decoder, device, batch_size=size) for _ in others)]
+            recipe = Recipe(encoder, sources, fps, size, fills)
             return Extraction(recipe, writer, StageClock()).outcomes(todo)
-        made = make_encoder or Given(encoder)
-        setup = Setup(out, provenance, made, fps, decoder, batch_size, fills, console.is_quiet())
+        places = devices or (device,)
+        a_device = WORKERS_A_GPU if ray is not None else -(-report.workers // len(places))
+        setup = Setup(
+            out,
+            provenance,
+            make_encoder or Given(encoder),
+            fps,
+            decoder,
+            size,
+            fills,
+            console.is_quiet(),
+            engines,
+            a_device,
+        )
+        if ray is not None:
+            return on_cluster(
+                todo, setup, writer, address=ray, device=device, most=workers, deadline_s=deadline_s
+            )
         return supervised(
             todo,
             setup,
             writer,
-            devices=devices or (device,),
+            devices=places,
             workers=report.workers,
             threads=threads_each(report.workers),
             deadline_s=deadline_s,
         )
 
-    with CacheWriter(out, provenance) as writer, console.progress("cache", len(inputs), "videos") as progress:
+    with open_writer(out, provenance) as writer, console.progress("cache", len(inputs), "videos") as progress:
         counted, todo = ReportedProgress(report, progress), list[CacheInput]()
         for item in sorted_out(inputs, writer, retry):
             if isinstance(item, Outcome):

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ophclip.cache.findings import Finding
 from ophclip.cache.journal import COMMITS, FAILURES, Commit, is_live
 from ophclip.cache.layout import JOURNAL
+from ophclip.cache.location import Location, ObjectPath
+from ophclip.cache.remote_lines import journal_objects
 from ophclip.cache.seal import is_sealed
 
 COMMIT_KEYS = ("folder", "source_path", "source_size", "source_mtime_ns", "source_sha256")
@@ -25,34 +27,54 @@ class JournalCheck:
 
     commits: dict[str, Commit] = field(default_factory=dict)
     revoked: dict[str, Commit] = field(default_factory=dict)
-    unsound: list[Path] = field(default_factory=list)
+    unsound: list[str] = field(default_factory=list)  # names below `_journal`
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def found(self, file: Path, what: str) -> None:
+    def found(self, name: str, what: str) -> None:
         """Add a finding on a journal file."""
-        self.findings.append(Finding(f"{JOURNAL}/{file.name}", "journal", what))
-        self.unsound.append(file)
+        self.findings.append(Finding(f"{JOURNAL}/{name}", "journal", what))
+        self.unsound.append(name)
 
 
-def check_journal(path: Path) -> JournalCheck:
+class JournalText(NamedTuple):
+    """A file of a journal."""
+
+    name: str  # below `_journal`
+    where: str
+    text: bytes
+
+
+def check_journal(path: Location) -> JournalCheck:
     """Check every line of every journal of the cache at `path`; a torn last line is a note, not damage."""
     check, folder = JournalCheck(), path / JOURNAL
-    if not folder.is_dir():
+    if not isinstance(folder, ObjectPath) and not folder.is_dir():
         what = f"{folder} is missing, so nothing counts as committed"
         check.findings.append(Finding(JOURNAL, "journal", what))
         return check
-    for file in sorted(folder.glob(f"{FAILURES}-*.jsonl")):
-        _sound_entries(file, FAILURES, check)
+    for file in _texts(path, FAILURES, check):
+        _sound_entries(path, file, FAILURES, check)
     entries = [
-        entry
-        for file in sorted(folder.glob(f"{COMMITS}-*.jsonl"))
-        for entry in _sound_entries(file, COMMITS, check)
+        entry for file in _texts(path, COMMITS, check) for entry in _sound_entries(path, file, COMMITS, check)
     ]
     for entry in sorted(entries, key=lambda entry: entry["time_ns"]):
         _count(entry, check)
     check.commits = dict(sorted(check.commits.items()))
     return check
+
+
+def _texts(path: Location, kind: str, check: JournalCheck) -> Iterator[JournalText]:
+    if isinstance(path, ObjectPath):
+        for name, text in journal_objects(path, kind).items():
+            yield JournalText(name, str(path / JOURNAL / name), text)
+        return
+    for file in sorted((path / JOURNAL).glob(f"{kind}-*.jsonl")):
+        try:
+            yield JournalText(file.name, str(file), file.read_bytes())
+        except FileNotFoundError:
+            continue  # a writer that wrote nothing has just removed it
+        except OSError as error:
+            check.found(file.name, f"{file}: {error.strerror or error}")
 
 
 def _count(entry: dict[str, Any], check: JournalCheck) -> None:
@@ -70,14 +92,8 @@ def sound_lines(text: bytes) -> list[bytes]:
     return [line + b"\n" for line in text.split(b"\n") if is_sealed(line)]
 
 
-def _sound_entries(file: Path, kind: str, check: JournalCheck) -> list[dict[str, Any]]:
-    try:
-        *lines, tail = file.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return []  # a writer that wrote nothing has just removed it
-    except OSError as error:
-        check.found(file, f"{file}: {error.strerror or error}")
-        return []
+def _sound_entries(path: Location, file: JournalText, kind: str, check: JournalCheck) -> list[dict[str, Any]]:
+    *lines, tail = file.text.split(b"\n")
     entries: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         entry = _entry(line, kind)
@@ -86,17 +102,17 @@ def _sound_entries(file: Path, kind: str, check: JournalCheck) -> list[dict[str,
         elif number == len(lines) and b"\0" in line and b"\0" not in line.strip(b"\0"):
             check.notes.append(f"{file.name}: its last line ends in zeros, as after a power cut: no commit")
         else:
-            check.found(file, f"{file}:{number}: not the line that was written")
-    _look_at_tail(file, tail, kind, check)
+            check.found(file.name, f"{file.where}:{number}: not the line that was written")
+    _look_at_tail(path, file, tail, kind, check)
     return entries
 
 
-def _look_at_tail(file: Path, tail: bytes, kind: str, check: JournalCheck) -> None:
-    writer = file.stem.removeprefix(f"{kind}-")
-    if not tail or (kind == COMMITS and is_live(file.parent.parent, writer)):
+def _look_at_tail(path: Location, file: JournalText, tail: bytes, kind: str, check: JournalCheck) -> None:
+    writer = file.name.removeprefix(f"{kind}-").removesuffix(".jsonl")
+    if not tail or (kind == COMMITS and is_live(path, writer)):
         return  # a live writer may be in the middle of a line
     if is_sealed(tail) or is_sealed(tail[:-1]):
-        check.found(file, f"{file}: its last line has lost its line break")
+        check.found(file.name, f"{file.where}: its last line has lost its line break")
     else:
         check.notes.append(f"{file.name}: its last line is torn, as after a power cut: no commit")
 

@@ -1,44 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check a packed cache: the rows, times and metadata of each video, and the tables that other readers use."""
+"""Check a packed cache: the rows, times and metadata of each video, then what holds them together."""
 
 from __future__ import annotations
 
 import hashlib
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ophclip.cache.check_all import check_all, findings_of
+from ophclip.cache.check_tables import check_shards, check_tables
 from ophclip.cache.check_video import VideoCheck, wrong_times
 from ophclip.cache.content import video_digest
-from ophclip.cache.findings import Finding, VerifyReport
+from ophclip.cache.findings import VerifyReport
 from ophclip.cache.layout import array_metadata
 from ophclip.cache.pack import blocks
+from ophclip.cache.packtables import to_json
 from ophclip.errors import DamageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ophclip.cache.store import FeatureCache
+    from ophclip.cache.packed import PackedCache
+
+COLUMNS = ("pts", "frame_times_s")  # which are arrays of their own
 
 
 def check_packed(
-    cache: FeatureCache, ids: Sequence[str], report: VerifyReport, threads: int | None
+    cache: PackedCache, ids: Sequence[str], report: VerifyReport, threads: int | None
 ) -> list[VideoCheck]:
-    """Check the videos `ids` of a packed cache, and its tables; findings go to the report."""
+    """Check the videos `ids` of a packed cache, its shards and, if those are all, its tables.
+
+    Findings go to the report.
+    """
     jobs = [
         (cache.num_frames(video_id) * cache.row_bytes, partial(_check_video, cache, video_id))
         for video_id in ids
     ]
     checks = check_all(jobs, report, threads)
     report.findings += findings_of(checks)
-    report.findings += _check_tables(cache, checks) if len(checks) == len(cache) else []
+    report.findings += check_shards(cache)
+    if len(checks) == len(cache) and not any(check.findings for check in checks):
+        report.findings += check_tables(cache, checks)
     return checks
 
 
-def _check_video(cache: FeatureCache, video_id: str) -> VideoCheck:
+def _check_video(cache: PackedCache, video_id: str) -> VideoCheck:
     check = VideoCheck(video_id)
     times_s: list[float] = []
     try:
@@ -59,9 +65,10 @@ def _check_video(cache: FeatureCache, video_id: str) -> VideoCheck:
     return check
 
 
-def _check_attributes(cache: FeatureCache, video_id: str, check: VideoCheck) -> list[float]:
+def _check_attributes(cache: PackedCache, video_id: str, check: VideoCheck) -> list[float]:
     attributes, commit = cache.attributes(video_id), cache.entry(video_id)
     check.declared_sha256 = str(attributes.get("data_sha256", ""))
+    check.text = to_json({key: value for key, value in attributes.items() if key not in COLUMNS})
     wrong = wrong_times(attributes, commit.shape[0])
     if wrong:
         check.found("times", f"{cache.path}: {wrong}")
@@ -71,23 +78,3 @@ def _check_attributes(cache: FeatureCache, video_id: str, check: VideoCheck) -> 
         if hashlib.sha256(text).hexdigest() != commit.metadata_sha256:
             check.found("metadata", f"{cache.path}: not the metadata that was committed")
     return list(attributes["frame_times_s"])
-
-
-def _check_tables(cache: FeatureCache, checks: Sequence[VideoCheck]) -> list[Finding]:
-    counts = [0, *(cache.num_frames(video_id) for video_id in cache)]
-    hashes = b"".join(bytes.fromhex(check.declared_sha256) for check in checks if not check.findings)
-    expected = {"offsets/c/0": np.cumsum(counts, dtype="<i8").tobytes()}
-    if len(hashes) == 32 * len(cache) > 0:
-        expected["hashes/c/0/0"] = hashes
-    return [
-        Finding(name, "root", f"{cache.path / name}: not what was packed")
-        for name, data in expected.items()
-        if not _holds(cache.path / name, data)
-    ]
-
-
-def _holds(path: Path, data: bytes) -> bool:
-    try:
-        return path.read_bytes() == data
-    except OSError:
-        return False

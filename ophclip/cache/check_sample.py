@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from ophclip import console
-from ophclip.cache.encoder import FrameRows
+from ophclip.cache.encoder import FrameRows, encode, source_for
 from ophclip.cache.findings import Finding, VerifyReport
 from ophclip.cache.journal import Commit
+from ophclip.cache.location import Location
 from ophclip.cache.root import check_provenance
 from ophclip.cache.source_file import source_state
 from ophclip.errors import OphclipError, UsageError
-from ophclip.video import Decoder, FrameSource, Geometry, SamplingPlan, open_source, plan_sampling, probe
+from ophclip.video import Decoder, FrameSource, Geometry, SamplingPlan, plan_sampling, probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Tolerance:
         return row, f"by {shares[row]:.1%} of its norm" if not shares[row] <= self.share else ""
 
 
-def recorded_encoder(provenance: dict[str, Any], encoder: Encoder | None, path: Path) -> Encoder:
+def recorded_encoder(provenance: dict[str, Any], encoder: Encoder | None, path: Location) -> Encoder:
     """Return the encoder of a cache: `encoder` if it is that, or the one that stores frames as they are.
 
     Raises:
@@ -133,7 +134,7 @@ def _check(cache: FeatureCache, commit: Commit, rows: NDArray[np.int64], encoder
         what = f"its rows are of other frames than {commit.source_path} shows at those seconds"
         return [Finding(commit.video_id, "sample", what)]
     chosen = SamplingPlan(plan.times_s[rows], plan.pts[rows], plan.frame_times_s[rows])
-    made = np.concatenate([encoder(frames) for frames in source.read(info, chosen)])
+    made = np.concatenate([encode(encoder, frames) for frames in source.read(info, chosen)])
     return _compared(made, cache[commit.video_id], rows, _tolerance(source, attributes, encoder), commit)
 
 
@@ -153,7 +154,7 @@ def _source(recorded: str, encoder: Encoder) -> FrameSource:
     if name not in ("pyav", "dali"):
         raise OphclipError(f"its decoder {recorded!r} is not known here", remedy="upgrade ophclip")
     device = "cuda" if recorded.endswith(" gpu") else "cpu"
-    return open_source(cast("Decoder", name), geometry=encoder.geometry, device=device)
+    return source_for(encoder, cast("Decoder", name), device)
 
 
 def _tolerance(source: FrameSource, attributes: dict[str, Any], encoder: Encoder) -> Tolerance:

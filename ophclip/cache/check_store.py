@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ophclip.cache.check_journal import check_journal
@@ -21,6 +20,8 @@ from ophclip.cache.layout import (
     read_metadata,
     read_root,
 )
+from ophclip.cache.location import Location, ObjectPath
+from ophclip.cache.remote_folders import remote_folders
 from ophclip.cache.root import digest
 from ophclip.errors import DamageError, UsageError
 
@@ -38,7 +39,7 @@ class StoreCheck:
     notes: list[str] = field(default_factory=list)
 
 
-def check_store(path: Path) -> StoreCheck:
+def check_store(path: Location) -> StoreCheck:
     """Check the root, the group of videos and every journal line.
 
     Raises:
@@ -59,13 +60,13 @@ def check_store(path: Path) -> StoreCheck:
     return check
 
 
-def _check_root(path: Path, check: StoreCheck) -> dict[str, Any]:
+def _check_root(path: Location, check: StoreCheck) -> dict[str, Any]:
     """Return the provenance, or nothing where it cannot be read."""
     try:
         provenance = read_root(path)
         wrong = _wrong_root(read_metadata(path))
     except (UsageError, DamageError) as error:
-        if not (path / JOURNAL).is_dir() or _is_newer(path):
+        if not _has_journal(path) or _is_newer(path):
             raise
         wrong = f"{error.message}; restore it from a copy"
     if wrong:
@@ -73,7 +74,13 @@ def _check_root(path: Path, check: StoreCheck) -> dict[str, Any]:
     return {} if wrong else provenance
 
 
-def _is_newer(path: Path) -> bool:
+def _has_journal(path: Location) -> bool:
+    if isinstance(path, ObjectPath):
+        return next((path / JOURNAL).list(), None) is not None
+    return (path / JOURNAL).is_dir()
+
+
+def _is_newer(path: Location) -> bool:
     """Return whether a cache is of another format, rather than damaged: its own checksum is right."""
     try:
         attributes = read_metadata(path)["attributes"]
@@ -97,7 +104,7 @@ def _wrong_root(metadata: dict[str, Any]) -> str:
     return ""
 
 
-def _check_group(path: Path, check: StoreCheck) -> None:
+def _check_group(path: Location, check: StoreCheck) -> None:
     name = f"{VIDEOS}/{METADATA}"
     try:
         metadata = read_metadata(path / VIDEOS)
@@ -108,20 +115,28 @@ def _check_group(path: Path, check: StoreCheck) -> None:
         check.findings.append(Finding(name, "root", error.message))
 
 
-def uncommitted_folders(path: Path, commits: dict[str, Commit]) -> list[str]:
+def uncommitted_folders(path: Location, commits: dict[str, Commit]) -> list[str]:
     """Return the folders under their final names that no commit speaks of, sorted."""
     known = {commit.folder for commit in commits.values()}
+    if isinstance(path, ObjectPath):
+        return sorted(remote_folders(path).keys() - known)
     folders = (entry.name for entry in (path / VIDEOS).glob("*") if entry.is_dir())
     return sorted(name for name in folders if not name.startswith(TEMPORARY_PREFIX) and name not in known)
 
 
-def _look_for_folders_without_a_line(path: Path, check: StoreCheck) -> None:
+def _look_for_folders_without_a_line(path: Location, check: StoreCheck) -> None:
     """A writer that dies between the rename and its line leaves one folder; more than that are lost lines."""
     folders = uncommitted_folders(path, check.commits)
     if not folders:
         return
-    num_journals = len(list((path / JOURNAL).glob(f"{COMMITS}-*.jsonl")))
     named = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
+    if isinstance(path, ObjectPath):  # where what was replaced stays, for readers that still use it
+        check.notes.append(
+            f"no commit speaks of {len(folders)} folders in {VIDEOS}/ ({named}): old, or of a "
+            "writer that died or is at work; repair removes those of yesterday and before"
+        )
+        return
+    num_journals = len(list((path / JOURNAL).glob(f"{COMMITS}-*.jsonl")))
     if len(folders) > num_journals:
         what = f"{len(folders)} folders have no journal line ({named}): a journal file is missing or cut"
         check.findings.append(Finding(JOURNAL, "journal", what))

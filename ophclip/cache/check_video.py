@@ -7,7 +7,6 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,8 @@ import numpy as np
 from ophclip.cache.content import video_digest
 from ophclip.cache.findings import Finding, Kind
 from ophclip.cache.journal import Commit
-from ophclip.cache.layout import METADATA, VIDEOS, array_metadata, chunk_path, num_bytes
-from ophclip.cache.source_file import file_sha256
+from ophclip.cache.layout import METADATA, VIDEOS, array_metadata, chunk_name, num_bytes
+from ophclip.cache.location import Location, sha256_of, size_of
 
 TIME_KEYS = ("pts", "frame_times_s", "time_base", "start")
 
@@ -30,32 +29,33 @@ class VideoCheck:
     declared_sha256: str = ""
     data_sha256: str = ""
     content: bytes = b""  # what it adds to the content hash, where nothing is wrong
+    text: bytes = b""  # its attributes in a packed cache, as they were read
 
     def found(self, kind: Kind, what: str) -> None:
         """Add a finding."""
         self.findings.append(Finding(self.video_id, kind, what))
 
 
-def check_video(cache: Path, commit: Commit, dtype: str) -> VideoCheck:
+def check_video(cache: Location, commit: Commit, dtype: str) -> VideoCheck:
     """Read all of one video and compare it with its journal line; nothing is mapped, so no fault kills."""
     check = VideoCheck(commit.video_id)
     folder = cache / VIDEOS / commit.folder
     attributes = _check_metadata(folder / METADATA, commit, dtype, check)
     check.declared_sha256 = str(attributes.get("data_sha256", ""))
-    _check_rows(chunk_path(folder, len(commit.shape)), commit, dtype, check)
+    _check_rows(folder / chunk_name(len(commit.shape)), commit, dtype, check)
     if not check.findings:
         check.content = video_digest(commit.video_id, check.data_sha256, attributes["frame_times_s"])
     return check
 
 
-def _check_rows(path: Path, commit: Commit, dtype: str, check: VideoCheck) -> None:
+def _check_rows(path: Location, commit: Commit, dtype: str, check: VideoCheck) -> None:
     expected = num_bytes(commit.shape, dtype)
     try:
-        size = path.stat().st_size
+        size = size_of(path)
         if size != expected:
             check.found("rows", f"{path} has {size:,} bytes, {expected:,} were committed")
             return
-        check.data_sha256 = file_sha256(path)
+        check.data_sha256 = sha256_of(path)
     except OSError as error:
         check.found("rows", f"{path}: {error.strerror or error}")
         return
@@ -63,7 +63,7 @@ def _check_rows(path: Path, commit: Commit, dtype: str, check: VideoCheck) -> No
         check.found("rows", f"{path}: the rows are not those that were committed")
 
 
-def _check_metadata(path: Path, commit: Commit, dtype: str, check: VideoCheck) -> dict[str, Any]:
+def _check_metadata(path: Location, commit: Commit, dtype: str, check: VideoCheck) -> dict[str, Any]:
     """Return the attributes where they can be read at all; what is wrong with them is found."""
     try:
         text = path.read_bytes()

@@ -15,6 +15,8 @@ BYTES_PER_S = 2e6  # a slow network file system
 FRAME_S = 0.1  # 4K HEVC on one slow core
 ROW_S = 0.25  # a large encoder without a GPU
 
+Place = tuple[str, int]  # a stage and one of its threads
+
 
 def default_deadline_s(num_bytes: int, num_frames: int = 0, num_rows: int = 0) -> float:
     """Return the seconds of work after which a video of that size counts as hung.
@@ -28,39 +30,44 @@ def default_deadline_s(num_bytes: int, num_frames: int = 0, num_rows: int = 0) -
 class StageClock:
     """Counts the seconds that each stage works, and the seconds that are worked on each video.
 
-    `on_enter(stage, video_id)` is called as a stage turns to another video.
+    `on_enter(stage, video_id)` is called as a stage turns to another video. A stage may have several
+    threads, each of which works on a video of its own, or on several together.
     """
 
     def __init__(self, on_enter: Callable[[str, str], None] | None = None) -> None:
         self._seconds = dict.fromkeys(STAGES, 0.0)
-        self._since: dict[str, float] = {}
-        self._busy: dict[str, str] = {}
-        self._last: dict[str, str] = {}
+        self._since: dict[Place, float] = {}
+        self._busy: dict[Place, tuple[str, ...]] = {}
+        self._last: dict[Place, tuple[str, ...]] = {}
         self._spent: dict[str, float] = {}
         self._on_enter = on_enter
         self._lock = threading.Lock()
 
-    def enter(self, stage: str, video_id: str) -> None:
-        """Count what follows as work of `stage` on a video."""
-        if self._on_enter and self._last.get(stage) != video_id:
-            self._last[stage] = video_id
-            self._on_enter(stage, video_id)
+    def enter(self, stage: str, *video_ids: str) -> None:
+        """Count what follows as work of `stage` on a video, or on each of several."""
+        place = (stage, threading.get_ident())
+        if self._on_enter:
+            for video_id in video_ids:
+                if video_id not in self._last.get(place, ()):
+                    self._on_enter(stage, video_id)
+            self._last[place] = video_ids
         with self._lock:
-            self._busy[stage] = video_id
-            self._since[stage] = time.perf_counter()
+            self._busy[place] = video_ids
+            self._since[place] = time.perf_counter()
 
     def leave(self, stage: str) -> None:
         """Count no further: the stage waits."""
+        place = (stage, threading.get_ident())
         with self._lock:
-            self._busy.pop(stage, None)
-            since = self._since.pop(stage, None)
+            self._busy.pop(place, None)
+            since = self._since.pop(place, None)
             if since is not None:
                 self._seconds[stage] += time.perf_counter() - since
 
     @contextmanager
-    def working(self, stage: str, video_id: str) -> Iterator[None]:
-        """Count the block as work of `stage` on a video."""
-        self.enter(stage, video_id)
+    def working(self, stage: str, *video_ids: str) -> Iterator[None]:
+        """Count the block as work of `stage` on a video, or on each of several."""
+        self.enter(stage, *video_ids)
         try:
             yield
         finally:
@@ -78,10 +85,16 @@ class StageClock:
         Ticks, not times of day: those of a process that was stopped for an hour would count the hour.
         """
         with self._lock:
-            now_on = set(self._busy.values())
+            now_on = {video_id for video_ids in self._busy.values() for video_id in video_ids}
             for video_id in now_on:
                 self._spent[video_id] = self._spent.get(video_id, 0.0) + seconds
             return {video_id: self._spent[video_id] for video_id in now_on}
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several videos are worked on together, so that it is not known which takes the time."""
+        with self._lock:
+            return any(len(video_ids) > 1 for video_ids in self._busy.values())
 
     def forget(self, video_id: str) -> None:
         """Drop what was spent on a video that is done with."""

@@ -36,8 +36,7 @@ def content_hash(cache: FeatureCache) -> str:
     with console.progress("content hash", len(cache), "videos") if is_long else nullcontext() as progress:
 
         def videos() -> Iterator[bytes]:
-            for video_id in cache.ids:
-                attributes = cache.attributes(video_id)
+            for video_id, attributes in cache.each_attributes():
                 times_s = attributes.get("frame_times_s", [])
                 if len(times_s) != cache.num_frames(video_id):
                     times_s = cache.times(video_id)  # which says what is damaged

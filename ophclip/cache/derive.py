@@ -13,13 +13,13 @@ import numpy as np
 from ophclip import console
 from ophclip.cache.build import provenance_of
 from ophclip.cache.clock import StageClock
-from ophclip.cache.commit import CacheWriter, StorageError
+from ophclip.cache.commit import CacheWriter
 from ophclip.cache.encoder import Encoder, FrameRows
 from ophclip.cache.layout import VideoAttributes
 from ophclip.cache.report import BuildReport, Outcome, ReportedProgress
 from ophclip.cache.store import FeatureCache
 from ophclip.cache.writing import reason_of
-from ophclip.errors import OphclipError, UsageError
+from ophclip.errors import OphclipError, StorageError, UsageError
 from ophclip.video import BATCH_SIZE
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ophclip.cache.commit import StorageError
-from ophclip.errors import UsageError
+from ophclip.cache.location import Location
+from ophclip.errors import StorageError, UsageError
 
 
 @contextmanager
@@ -50,7 +50,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 @contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Location | str) -> Iterator[None]:
     """Turn errors of the file system into a `StorageError`."""
     try:
         yield

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -14,9 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from ophclip.cache.layout import folder_name
-from ophclip.cache.pack import blocks
+from ophclip.cache.pack import checked_blocks
 from ophclip.cache.store import FeatureCache
-from ophclip.errors import DamageError
 from ophclip.files import replace_file, replacement
 
 BUFFER_BYTES = 1 << 20
@@ -55,7 +53,7 @@ def write_safetensors(cache: FeatureCache, video_id: str, folder: Path) -> None:
 
     beside = description(cache, video_id)
     rows, at = np.empty((cache.num_frames(video_id), *cache.row_shape), cache.dtype), 0
-    for block in _checked(cache, video_id, beside["data_sha256"]):
+    for block in checked_blocks(cache, video_id, beside["data_sha256"]):
         rows[at : at + len(block)] = block
         at += len(block)
     tensors = {
@@ -90,7 +88,7 @@ def write_tar(cache: FeatureCache, ids: Iterable[str], path: Path) -> None:
             beside = description(cache, video_id)
             stem, text = file_stem(video_id), _to_json(beside)
             tar.addfile(_member(f"{stem}.json", len(text)), io.BytesIO(text))
-            rows = _checked(cache, video_id, beside["data_sha256"])
+            rows = checked_blocks(cache, video_id, beside["data_sha256"])
             joined = io.BufferedReader(_Joined(_npy_header(cache, video_id), rows), BUFFER_BYTES)
             tar.addfile(_member(f"{stem}.npy", _npy_size(cache, video_id)), joined)
             next(rows, None)  # the check at their end
@@ -125,7 +123,7 @@ def _member(name: str, size: int) -> tarfile.TarInfo:
 
 def _write_rows(cache: FeatureCache, video_id: str, sha256: str, file: IO[bytes]) -> None:
     file.write(_npy_header(cache, video_id))
-    for rows in _checked(cache, video_id, sha256):
+    for rows in checked_blocks(cache, video_id, sha256):
         file.write(rows.reshape(-1).view(np.uint8).data)
 
 
@@ -139,18 +137,6 @@ def _npy_header(cache: FeatureCache, video_id: str) -> bytes:
 
 def _npy_size(cache: FeatureCache, video_id: str) -> int:
     return len(_npy_header(cache, video_id)) + cache.num_frames(video_id) * cache.row_bytes
-
-
-def _checked(cache: FeatureCache, video_id: str, sha256: str) -> Iterator[np.ndarray[Any, Any]]:
-    """Yield the rows, and raise at their end if they are not those that were committed."""
-    checksum = hashlib.sha256()
-    for rows in blocks(cache, video_id):
-        checksum.update(rows.reshape(-1).view(np.uint8).data)
-        yield rows
-    if checksum.hexdigest() != sha256:
-        raise DamageError(
-            f"video {video_id!r}: the rows are not those that were committed", remedy=cache.MENDING
-        )
 
 
 def _metadata(beside: dict[str, Any]) -> dict[str, str]:

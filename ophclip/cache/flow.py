@@ -6,8 +6,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -79,6 +80,21 @@ class Channel(Generic[Item]):
         return self._is_closed or self._is_finished or bool(self._items)
 
 
+class Shared(Generic[Item]):
+    """An iterator that several threads take from."""
+
+    def __init__(self, items: Iterator[Item]) -> None:
+        self._items = items
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[Item]:
+        return self
+
+    def __next__(self) -> Item:
+        with self._lock:
+            return next(self._items)
+
+
 class Flow:
     """The threads of one chain; closing it ends them all, wherever they are."""
 
@@ -101,17 +117,24 @@ class Flow:
 
         With `idle_s`, None comes whenever no item has for so many seconds; without, never.
         """
+        return self.merged([items], depth, name, idle_s)
+
+    def merged(
+        self, sources: Sequence[Iterator[Item]], depth: int, name: str, idle_s: float | None = None
+    ) -> Iterator[Item | None]:
+        """Return the items of all `sources` as they come; a thread makes those of each. See `ahead`."""
         channel: Channel[Item] = Channel(depth)
-        failure: list[BaseException] = []
-        thread = threading.Thread(
-            target=_pump, args=(items, channel, failure), name=f"ophclip {name}", daemon=True
-        )
+        failures: list[BaseException] = []
+        running = Shared(iter(range(len(sources) - 1)))
         self._channels.append(channel)  # type: ignore[arg-type]
-        self._threads.append(thread)
         if self._is_closed:
             channel.close()
-        thread.start()
-        return _drained(channel, failure, idle_s)
+        for items in sources:
+            pump = partial(_pump, items, channel, failures, running)
+            thread = threading.Thread(target=pump, name=f"ophclip {name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return _drained(channel, failures, idle_s)
 
     def close(self) -> None:
         """Tell the threads to end; those who wait for their items get a `ClosedError`."""
@@ -126,20 +149,24 @@ class Flow:
             thread.join(max(0.0, deadline - time.monotonic()))
 
 
-def _pump(items: Iterator[Item], channel: Channel[Item], failure: list[BaseException]) -> None:
+def _pump(
+    items: Iterator[Item], channel: Channel[Item], failures: list[BaseException], others: Shared[int]
+) -> None:
+    """Put all items into the channel; the last one of those who do, or one that fails, finishes it."""
     try:
         with suppress(ClosedError):
             for item in items:
                 channel.put(item)
     except BaseException as error:  # whatever it is, it belongs to the one who asked for the items
-        failure.append(error)
-    finally:
+        failures.append(error)
+        channel.finish()
+    if next(others, None) is None:
         channel.finish()
 
 
 def _drained(
-    channel: Channel[Item], failure: list[BaseException], idle_s: float | None
+    channel: Channel[Item], failures: list[BaseException], idle_s: float | None
 ) -> Iterator[Item | None]:
     yield from channel.items(idle_s)
-    if failure:
-        raise failure[0]
+    if failures:
+        raise failures[0]

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal: one append-only file a writer; a video is committed when its line is whole and on disk."""
+"""The journal: one append-only file a writer; a video is committed when its line is whole and on disk.
+
+In an object store, where nothing can be appended to, it is the same lines in objects: `remote_journal`.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from ophclip.cache.crash import crash_point, crashes_at
 from ophclip.cache.layout import JOURNAL
+from ophclip.cache.location import Location, ObjectPath
+from ophclip.cache.remote_lines import journal_objects
 from ophclip.cache.seal import sealed
 from ophclip.errors import DamageError
 from ophclip.files import fsync_folder, write_all
@@ -55,12 +61,10 @@ class JournalWriter:
     """
 
     def __init__(self, cache: Path) -> None:
-        self.name = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self.name = writer_name()
         self._folder = cache / JOURNAL
         self._folder.mkdir(exist_ok=True)
-        self._last_ns = max(
-            (time_ns for time_ns, _, _ in _read_entries(cache, COMMITS, _commit_or_revocation)), default=0
-        )
+        self._last_ns = last_time_ns(cache)
         self._commits = os.open(self._path(COMMITS), os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666)
         fcntl.flock(self._commits, fcntl.LOCK_EX | fcntl.LOCK_NB)
         fsync_folder(self._folder)
@@ -104,7 +108,7 @@ class JournalWriter:
 
     def _append(self, descriptor: int, entry: dict[str, Any]) -> None:
         self._last_ns = max(time.time_ns(), self._last_ns + 1)
-        line = sealed(json.dumps(entry | {"time_ns": self._last_ns}, separators=(",", ":")).encode())
+        line = line_of(entry, self._last_ns)
         if crashes_at("torn-journal"):
             write_all(descriptor, line[: len(line) // 2])
             crash_point("torn-journal")
@@ -117,7 +121,22 @@ class JournalWriter:
             raise
 
 
-def read_commits(cache: Path) -> dict[str, Commit]:
+def writer_name() -> str:
+    """Return a name for a new writer, which no other has."""
+    return f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def line_of(entry: dict[str, Any], time_ns: int) -> bytes:
+    """Return an entry as the line that is written."""
+    return sealed(json.dumps(entry | {"time_ns": time_ns}, separators=(",", ":")).encode())
+
+
+def last_time_ns(cache: Location) -> int:
+    """Return the time of the latest entry on a commit, in nanoseconds since 1970; 0 where there is none."""
+    return max((time_ns for time_ns, _, _ in _read_entries(cache, COMMITS, _commit_or_revocation)), default=0)
+
+
+def read_commits(cache: Location) -> dict[str, Commit]:
     """Return the committed videos by id, sorted by id.
 
     A torn last line, which a power cut leaves, is no commit.
@@ -135,7 +154,7 @@ def read_commits(cache: Path) -> dict[str, Commit]:
         return {video_id: commits[video_id] for video_id in sorted(commits)}
 
 
-def read_failures(cache: Path) -> dict[str, str]:
+def read_failures(cache: Location) -> dict[str, str]:
     """Return the reasons of the videos whose last word is a failure, by id.
 
     A video may be committed and failed: its file has become bad, and the rows of the good one are kept.
@@ -149,13 +168,15 @@ def read_failures(cache: Path) -> dict[str, str]:
     }
 
 
-def last_failures(cache: Path) -> dict[str, dict[str, Any]]:
+def last_failures(cache: Location) -> dict[str, dict[str, Any]]:
     """Return the last failure of each video that ever had one, as it was recorded."""
     return {video_id: entry for _, video_id, entry in _read_entries(cache, FAILURES, _failure)}
 
 
-def is_live(cache: Path, writer: str) -> bool:
-    """Return whether the writer of that name still runs: whether it holds its lock."""
+def is_live(cache: Location, writer: str) -> bool:
+    """Return whether the writer of that name still runs: whether it holds its lock; a store has none."""
+    if isinstance(cache, ObjectPath):
+        return False
     path = cache / JOURNAL / f"{COMMITS}-{writer}.jsonl"
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -170,43 +191,62 @@ def is_live(cache: Path, writer: str) -> bool:
     return False
 
 
+def count_writers(cache: Location) -> tuple[int, int | None]:
+    """Return how many writers have entered something, and how many still run; nobody knows in a store."""
+    if isinstance(cache, ObjectPath):
+        return len({name.rpartition("-")[0] for name in journal_objects(cache, COMMITS)}), None
+    names = [file.stem.removeprefix(f"{COMMITS}-") for file in (cache / JOURNAL).glob(f"{COMMITS}-*.jsonl")]
+    return len(names), sum(is_live(cache, name) for name in names)
+
+
 def _read_entries(
-    cache: Path, kind: str, content: Callable[[dict[str, Any]], Content]
+    cache: Location, kind: str, content: Callable[[dict[str, Any]], Content]
 ) -> list[tuple[int, str, Content]]:
     """Return time, video id and content of each entry, in the order of their times."""
+    entries = [
+        entry for where, file in _journal_files(cache, kind) for entry in _read_journal(where, file, content)
+    ]
+    entries.sort(key=itemgetter(0))  # across writers, the last word counts
+    return entries
+
+
+def _journal_files(cache: Location, kind: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield each file of the journal, with where it lies."""
+    if isinstance(cache, ObjectPath):
+        for name, text in journal_objects(cache, kind).items():
+            yield str(cache / JOURNAL / name), BytesIO(text)
+        return
     folder = cache / JOURNAL
     if not folder.is_dir():
         raise DamageError(
             f"{folder} is missing, so nothing counts as committed",
             remedy="restore it, or run the same cache build again",
         )
-    paths = sorted(folder.glob(f"{kind}-*.jsonl"))
-    entries = [entry for path in paths for entry in _read_journal(path, content)]
-    entries.sort(key=itemgetter(0))  # across writers, the last word counts
-    return entries
+    for path in sorted(folder.glob(f"{kind}-*.jsonl")):
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            continue
+        with file:
+            yield str(path), file
 
 
 def _read_journal(
-    path: Path, content: Callable[[dict[str, Any]], Content]
+    where: str, file: IO[bytes], content: Callable[[dict[str, Any]], Content]
 ) -> Iterator[tuple[int, str, Content]]:
     """Yield the entries of one file, a line at a time: a corpus has 50,000."""
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        for number, line in enumerate(file, start=1):
-            if not line.endswith(b"\n"):
-                return  # torn
-            try:
-                yield _parse(line[:-1].decode(), content)
-            except (ValueError, TypeError, KeyError) as error:
-                if b"\0" in line and b"\n" not in file.read():
-                    return  # a power cut can leave a block of zeros before the last newline
-                raise DamageError(
-                    f"{path}:{number}: not a journal line",
-                    remedy=f"restore it, or remove {path.parent} and run the same cache build again",
-                ) from error
+    for number, line in enumerate(file, start=1):
+        if not line.endswith(b"\n"):
+            return  # torn
+        try:
+            yield _parse(line[:-1].decode(), content)
+        except (ValueError, TypeError, KeyError) as error:
+            if b"\0" in line and b"\n" not in file.read():
+                return  # a power cut can leave a block of zeros before the last newline
+            raise DamageError(
+                f"{where}:{number}: not a journal line",
+                remedy=f"restore it, or remove {where.rpartition('/')[0]} and run the same cache build again",
+            ) from error
 
 
 def _parse(line: str, content: Callable[[dict[str, Any]], Content]) -> tuple[int, str, Content]:

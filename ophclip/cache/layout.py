@@ -12,12 +12,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from pathlib import Path
 from typing import Any, TypedDict
 from urllib.parse import quote
 
 import numpy as np
 
+from ophclip.cache.location import AnyLocation, Location
 from ophclip.errors import DamageError, UsageError
 
 FORMAT_VERSION = 1
@@ -59,9 +59,14 @@ def folder_name(video_id: str) -> str:
     return name
 
 
-def chunk_path(folder: Path, num_dimensions: int) -> Path:
+def chunk_name(num_dimensions: int) -> str:
+    """Return the name of the one chunk of an array, below its folder."""
+    return "c" + "/0" * num_dimensions
+
+
+def chunk_path(folder: AnyLocation, num_dimensions: int) -> AnyLocation:
     """Return where the one chunk of an array lies."""
-    return folder.joinpath("c", *("0" * num_dimensions))
+    return folder / chunk_name(num_dimensions)
 
 
 def group_metadata(attributes: dict[str, Any]) -> bytes:
@@ -93,7 +98,7 @@ def num_bytes(shape: tuple[int, ...], dtype: str) -> int:
     return math.prod(shape) * DTYPES[dtype].itemsize
 
 
-def read_root(path: Path) -> dict[str, Any]:
+def read_root(path: Location) -> dict[str, Any]:
     """Return the provenance of the cache at `path`.
 
     Raises:
@@ -120,7 +125,7 @@ def read_root(path: Path) -> dict[str, Any]:
     return dict(attributes["provenance"])
 
 
-def read_metadata(folder: Path) -> dict[str, Any]:
+def read_metadata(folder: Location) -> dict[str, Any]:
     """Return the `zarr.json` of a group or an array.
 
     Raises:

@@ -8,13 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from ophclip import console
 from ophclip.cache.content import content_hash
-from ophclip.cache.journal import COMMITS, is_live, read_commits, read_failures
-from ophclip.cache.layout import JOURNAL
+from ophclip.cache.journal import count_writers, read_failures
+from ophclip.cache.location import Location
 from ophclip.cache.source_file import source_state
 from ophclip.cache.store import FeatureCache, open_cache
 
@@ -40,7 +39,7 @@ class Listed:
         return {"bytes" if key == "num_bytes" else key: value for key, value in fields.items()}
 
 
-def list_videos(path: Path, states: Sequence[State] = (), *, check_sources: bool = False) -> list[Listed]:
+def list_videos(path: Location, states: Sequence[State] = (), *, check_sources: bool = False) -> list[Listed]:
     """Return the videos of a cache in one of `states` (empty: all), sorted by id; failures come last.
 
     With `check_sources` the video files are compared with what was stored of them: by size and date, and by
@@ -53,7 +52,7 @@ def list_videos(path: Path, states: Sequence[State] = (), *, check_sources: bool
     """
     cache = open_cache(path)
     listed = [*_stored(cache, check_sources)] + [
-        Listed(video_id, "failed", reason=reason) for video_id, reason in sorted(_failures(path).items())
+        Listed(video_id, "failed", reason=reason) for video_id, reason in sorted(read_failures(path).items())
     ]
     return [video for video in listed if not states or video.state in states]
 
@@ -74,16 +73,16 @@ def _stored(cache: FeatureCache, check_sources: bool) -> Iterator[Listed]:
 
 
 def _source_states(cache: FeatureCache) -> dict[str, State]:
-    commits, states = read_commits(cache.path), dict[str, State]()
-    with console.progress("ls", len(commits), "videos") as progress:
-        for video_id, commit in commits.items():
-            state = source_state(commit)
+    states = dict[str, State]()
+    with console.progress("ls", len(cache), "videos") as progress:
+        for video_id in cache:
+            state = source_state(cache.entry(video_id))
             states[video_id] = "stored" if state == "same" else state
             progress.advance()
     return states
 
 
-def summarize(path: Path) -> dict[str, Any]:
+def summarize(path: Location) -> dict[str, Any]:
     """Return what a cache holds and how it was made, as plain JSON types.
 
     Raises:
@@ -91,7 +90,7 @@ def summarize(path: Path) -> dict[str, Any]:
         DamageError: its journal, or the metadata of a video, cannot be read.
     """
     cache = open_cache(path)
-    failures = _failures(path)
+    failures = read_failures(path)
     num_frames = sum(cache.num_frames(video_id) for video_id in cache)
     return {
         "path": str(path),
@@ -101,7 +100,7 @@ def summarize(path: Path) -> dict[str, Any]:
         "hours": round(num_frames / cache.provenance["fps"] / 3600, 4),
         "bytes": num_frames * math.prod(cache.row_shape) * cache.dtype.itemsize,
         "content_hash": content_hash(cache),
-        "writers": _writers(path),
+        "writers": dict(zip(("all", "running"), count_writers(path), strict=True)),
         "failures": by_reason(failures.values()),
         **cache.provenance,
     }
@@ -117,12 +116,3 @@ def _kind(reason: str) -> str:
     if reason.startswith("/"):  # the path of the file; what was wrong follows
         reason = reason.partition(": ")[2] or reason
     return re.sub(r"\d[\d.,]*\d|\d", "N", reason)
-
-
-def _failures(path: Path) -> dict[str, str]:
-    return read_failures(path) if (path / JOURNAL).is_dir() else {}
-
-
-def _writers(path: Path) -> dict[str, int]:
-    names = [file.stem.removeprefix(f"{COMMITS}-") for file in (path / JOURNAL).glob(f"{COMMITS}-*.jsonl")]
-    return {"all": len(names), "running": sum(is_live(path, name) for name in names)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ophclip import console
-from ophclip.cache.encoder import Encoder
+from ophclip.cache.encoder import Encoder, encode
 from ophclip.cache.plan import Plan, Planned
 from ophclip.video import FrameSource, plan_sampling, probe
 
@@ -63,7 +63,7 @@ def _cost(video: Planned, source: FrameSource, encoder: Encoder, fps: float, sec
     probed = time.perf_counter()
     rows, work_s = 0, 0.0
     for frames in source.read(info, plan_sampling(info, fps)):
-        encoder(frames)
+        encode(encoder, frames)
         rows += len(frames)
         work_s = time.perf_counter() - probed
         if work_s > seconds:

@@ -42,7 +42,8 @@ class Member:
         theirs.close()  # so that the end of the process closes the pipe
         self.in_hand: dict[str, CacheInput] = {}
         self.begun: set[str] = set()
-        self.is_ready = False
+        self.is_ready = self._is_shared = False
+        self._side_by_side = 1
         self.is_on_trial = False  # it works on one video alone, during which another worker died
         self._sizes: dict[str, int] = {}
         self._planned_s: dict[str, float] = {}
@@ -52,9 +53,11 @@ class Member:
 
     def has_room_for(self, item: CacheInput, *, is_plenty: bool) -> bool:
         """Return whether it should be given a further video now; `is_plenty`: there are many for everyone."""
-        if len(self.in_hand) < MIN_IN_HAND or not is_plenty:
-            return len(self.in_hand) < MIN_IN_HAND
-        return len(self.in_hand) < MAX_IN_HAND and sum(self._sizes.values()) + _size(item) <= SMALL_BYTES
+        least, most = MIN_IN_HAND + self._side_by_side - 1, MAX_IN_HAND * self._side_by_side
+        if len(self.in_hand) < least or not is_plenty:
+            return len(self.in_hand) < least
+        small_bytes = SMALL_BYTES * self._side_by_side
+        return len(self.in_hand) < most and sum(self._sizes.values()) + _size(item) <= small_bytes
 
     def give(self, item: CacheInput) -> None:
         """Hand it a video; if it has died meanwhile, its connection says so later."""
@@ -72,6 +75,7 @@ class Member:
         self._silent_s = 0.0
         if isinstance(message, Ready):
             self.is_ready = True
+            self._side_by_side = message.side_by_side
         elif isinstance(message, Turned):
             self.begun.add(message.video_id)
             self._at_work.add(message.video_id)
@@ -79,7 +83,7 @@ class Member:
             self._planned_s[message.video_id] = message.seconds
         elif isinstance(message, Pulse):
             self._spent_s.update(message.spent_s)
-            self._at_work = set(message.spent_s)
+            self._at_work, self._is_shared = set(message.spent_s), message.is_shared
 
     def settle(self, video_id: str) -> None:
         """Take a video off its hands."""
@@ -109,8 +113,8 @@ class Member:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether it gives no sign of life: which of its videos is to blame, if any is, nobody knows."""
-        return self._silent_s > STUCK_S
+        """Whether nobody knows which video is to blame: it is silent, or decodes several in one go."""
+        return self._silent_s > STUCK_S or self._is_shared
 
     @property
     def is_silent(self) -> bool:

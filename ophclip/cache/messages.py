@@ -7,10 +7,10 @@ import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 from ophclip.cache.encoder import Encoder
+from ophclip.cache.location import Location
 from ophclip.cache.report import Outcome
 from ophclip.errors import OphclipError, UsageError
 from ophclip.video import Decoder
@@ -25,7 +25,7 @@ STOP = "stop"  # to a worker: finish the commit in hand, drop the rest
 class Setup:
     """What a worker needs to know before its first video."""
 
-    out: Path
+    out: Location
     provenance: dict[str, Any]
     make_encoder: Callable[[str], Encoder]  # of a device
     fps: float | Fraction
@@ -33,6 +33,8 @@ class Setup:
     batch_size: int
     fills_batches: bool
     is_quiet: bool
+    engines: int | None = None  # that a device decodes with; None: as it has
+    workers_a_device: int = 1
 
     def pickled(self) -> bytes:
         """Return it as bytes.
@@ -61,7 +63,9 @@ class Given:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker has its encoder and its journal."""
+    """The worker has its encoder and its journal; it decodes `side_by_side` videos."""
+
+    side_by_side: int = 1
 
 
 @dataclass(frozen=True)
@@ -82,9 +86,13 @@ class Planned:
 
 @dataclass(frozen=True)
 class Pulse:
-    """The worker lives; the videos that are worked on now, each with the seconds spent on it so far."""
+    """The worker lives; the videos that are worked on now, each with the seconds spent on it so far.
+
+    `is_shared`: several are worked on together.
+    """
 
     spent_s: dict[str, float]
+    is_shared: bool = False
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ophclip import console
-from ophclip.cache.commit import StorageError
 from ophclip.cache.crash import crash_point
 from ophclip.cache.exclusive import alone_in, disk_errors
 from ophclip.cache.journal import LOCK
@@ -27,7 +26,7 @@ from ophclip.cache.packtables import write_root, write_tables
 from ophclip.cache.sharded import Grid, rows_at_a_time
 from ophclip.cache.shardwriter import ShardWriter
 from ophclip.cache.store import FeatureCache, open_cache
-from ophclip.errors import DamageError, UsageError
+from ophclip.errors import DamageError, StorageError, UsageError
 from ophclip.files import fsync_folder, replace_file
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def pack_cache(cache: FeatureCache, out: Path) -> PackReport:
     start = time.perf_counter()
     grid = _grid(cache)
     report = PackReport(str(out), len(cache), grid.shape[0], grid.shape[0] * grid.row_bytes, grid.num_shards)
-    if out.absolute().is_relative_to(Path(cache.path).absolute()):
+    if isinstance(cache.path, Path) and out.absolute().is_relative_to(cache.path.absolute()):
         raise UsageError(f"{out} lies in {cache.path}", remedy="name an --out outside the cache")
     work = out.with_name(f".{out.name}.packing")
     with disk_errors(out), alone_in(work, f"{JOURNAL}/{LOCK}", f"packing into {out}"):
@@ -144,15 +143,8 @@ def _with_progress(cache: FeatureCache, hashes: list[bytes]) -> Iterator[tuple[s
 
 
 def _copy(cache: FeatureCache, video_id: str, sha256: bytes, writer: ShardWriter) -> None:
-    checksum = hashlib.sha256()
-    for rows in blocks(cache, video_id):
-        data = rows.reshape(-1).view("u1").data
-        checksum.update(data)
-        writer.write(data)
-    if checksum.digest() != sha256:
-        raise DamageError(
-            f"video {video_id!r}: the rows are not those that were committed", remedy=cache.MENDING
-        )
+    for rows in checked_blocks(cache, video_id, sha256.hex()):
+        writer.write(rows.reshape(-1).view("u1").data)
 
 
 def blocks(cache: FeatureCache, video_id: str) -> Iterator[NDArray[np.generic]]:
@@ -160,6 +152,22 @@ def blocks(cache: FeatureCache, video_id: str) -> Iterator[NDArray[np.generic]]:
     num_rows, step = cache.num_frames(video_id), max(1, BLOCK_BYTES // cache.row_bytes)
     for start in range(0, num_rows, step):
         yield cache.gather([video_id], [start], min(step, num_rows - start))[0]
+
+
+def checked_blocks(cache: FeatureCache, video_id: str, sha256: str) -> Iterator[NDArray[np.generic]]:
+    """Yield the rows of a video as `blocks` does, and raise at their end if they are not those committed.
+
+    Raises:
+        DamageError: they do not have that SHA-256.
+    """
+    checksum = hashlib.sha256()
+    for rows in blocks(cache, video_id):
+        checksum.update(rows.reshape(-1).view("u1").data)
+        yield rows
+    if checksum.hexdigest() != sha256:
+        raise DamageError(
+            f"video {video_id!r}: the rows are not those that were committed", remedy=cache.MENDING
+        )
 
 
 def _publish(work: Path, out: Path) -> None:

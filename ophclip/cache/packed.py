@@ -23,6 +23,7 @@ import numpy as np
 
 from ophclip.cache.journal import Commit
 from ophclip.cache.layout import METADATA, read_metadata
+from ophclip.cache.location import Location
 from ophclip.cache.rowfile import RowBytes, RowFile, RowFileError, remember
 from ophclip.cache.sharded import Grid, ShardFiles
 from ophclip.cache.store import MAX_OPEN, FeatureCache
@@ -35,7 +36,7 @@ PACKED_VERSION = 1
 ROOT_KEYS = ("num_videos", "num_rows", "shard_rows", "chunk_rows")
 
 
-def is_packed(path: Path) -> bool:
+def is_packed(path: Location) -> bool:
     """Return whether `path` is a packed cache."""
     return (path / METADATA).is_file() and "packed_version" in read_metadata(path)["attributes"]
 
@@ -51,6 +52,7 @@ class PackedCache(FeatureCache):
     Rows are mapped; those of a video that lies in two shards are copied when they are indexed.
     """
 
+    path: Path
     MENDING = "pack it again from the cache that it was packed from"
 
     def refresh(self) -> None:
@@ -78,9 +80,10 @@ class PackedCache(FeatureCache):
     def attributes(self, video_id: str) -> dict[str, Any]:
         """Return what is stored beside the rows of a video (`layout.VideoAttributes`)."""
         first, end = self._attribute_offsets[self._number(video_id) :][:2].tolist()
-        text = bytearray(end - first)
         try:
-            self._attribute_texts.read_into(memoryview(text), first)
+            texts = self._attribute_texts  # before the memory for one: its size holds the offsets to bounds
+            text = bytearray(end - first)
+            texts.read_into(memoryview(text), first)
             attributes = dict(json.loads(text))
         except (RowFileError, ValueError) as error:
             raise self._damage(f"the attributes of video {video_id!r}: {error}") from error
@@ -102,18 +105,19 @@ class PackedCache(FeatureCache):
             raise self._damage("its zarr.json is not what was packed")
         return dict(attributes["provenance"])
 
+    @property
+    def grids(self) -> dict[str, Grid]:
+        """The arrays that are sharded, by their names."""
+        num_rows = self._root["num_rows"]
+        rows = rows_grid(num_rows, self.provenance, self._root["shard_rows"], self._root["chunk_rows"])
+        return {"rows": rows, "times": Grid((num_rows,), "float64"), "pts": Grid((num_rows,), "int64")}
+
     @cached_property
     def _arrays(self) -> dict[str, ShardFiles]:
-        num_rows = self._root["num_rows"]
-        grids = {
-            "rows": rows_grid(num_rows, self.provenance, self._root["shard_rows"], self._root["chunk_rows"]),
-            "times": Grid((num_rows,), "float64"),
-            "pts": Grid((num_rows,), "int64"),
-        }
-        for name, grid in grids.items():
+        for name, grid in self.grids.items():
             if read_metadata(self.path / name) != grid.metadata():
                 raise self._damage(f"the metadata of {name!r} is not what was packed")
-        return {name: ShardFiles(self.path / name, grid) for name, grid in grids.items()}
+        return {name: ShardFiles(self.path / name, grid) for name, grid in self.grids.items()}
 
     @cached_property
     def _attribute_offsets(self) -> NDArray[np.int64]:

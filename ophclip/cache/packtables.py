@@ -35,7 +35,7 @@ def write_tables(cache: FeatureCache, folder: Path, grid: Grid) -> tuple[str, li
         DamageError: what is stored beside a video's rows does not belong to them.
     """
     num_rows = grid.shape[0]
-    digest = hashlib.sha256(_json(cache.provenance) + _json(grid.metadata()))
+    digest = hashlib.sha256(plan_head(cache.provenance, grid))
     hashes: list[bytes] = []
     ends: list[int] = [0]
     with ExitStack() as stack:
@@ -49,8 +49,7 @@ def write_tables(cache: FeatureCache, folder: Path, grid: Grid) -> tuple[str, li
             attributes = cache.attributes(video_id)
             pts.write(_column(cache, video_id, attributes.pop("pts"), "<i8"))
             times.write(_column(cache, video_id, attributes.pop("frame_times_s"), "<f8"))
-            line = _json(cache.entry(video_id)._asdict() | {"time_ns": number})
-            text = _json(attributes)
+            line, text = journal_line(cache, video_id, number), to_json(attributes)
             hashes.append(_sha256(cache, video_id, attributes))
             table.write(line)
             ends.append(ends[-1] + texts.write(text))
@@ -61,8 +60,25 @@ def write_tables(cache: FeatureCache, folder: Path, grid: Grid) -> tuple[str, li
     return digest.hexdigest(), hashes
 
 
+def plan_head(provenance: dict[str, Any], grid: Grid) -> bytes:
+    """Return what the digest of a packed cache begins with; journal line and text of each video follow."""
+    return to_json(provenance) + to_json(grid.metadata())
+
+
+def journal_line(cache: FeatureCache, video_id: str, number: int) -> bytes:
+    """Return the journal line of a packed video, the `number`-th."""
+    return to_json(cache.entry(video_id)._asdict() | {"time_ns": number})
+
+
 def write_root(cache: FeatureCache, folder: Path, grid: Grid) -> None:
     """Write the metadata of the group, which makes it a packed cache."""
+    write_metadata(folder / "rows", grid.metadata())
+    replace_file(folder / JOURNAL / METADATA, group_metadata({}))  # else Zarr wonders what the folder is
+    replace_file(folder / METADATA, root_metadata(cache, grid))
+
+
+def root_metadata(cache: FeatureCache, grid: Grid) -> bytes:
+    """Return the `zarr.json` of the group."""
     root = {
         "packed_version": PACKED_VERSION,
         "provenance": cache.provenance,
@@ -71,32 +87,42 @@ def write_root(cache: FeatureCache, folder: Path, grid: Grid) -> None:
         "shard_rows": grid.shard_rows,
         "chunk_rows": grid.chunk_rows,
     }
-    write_metadata(folder / "rows", grid.metadata())
-    replace_file(folder / JOURNAL / METADATA, group_metadata({}))  # else Zarr wonders what the folder is
-    replace_file(folder / METADATA, group_metadata(root))
+    return group_metadata(root)
 
 
 def write_metadata(folder: Path, metadata: dict[str, Any]) -> None:
     """Write the `zarr.json` of an array."""
     folder.mkdir(exist_ok=True)
-    replace_file(folder / METADATA, _json(metadata))
+    replace_file(folder / METADATA, to_json(metadata))
 
 
 def _write_flat(
     ids: list[str], ends: list[int], hashes: list[bytes], cache: FeatureCache, folder: Path
 ) -> None:
+    for name, (metadata, data) in flat_arrays(cache, ids, ends, hashes).items():
+        write_metadata(folder / name, metadata)
+        if data:
+            _chunk(folder / name, len(metadata["shape"])).write_bytes(data)
+    write_metadata(folder / "attributes", texts_metadata(ends[-1]))
+
+
+def flat_arrays(
+    cache: FeatureCache, ids: list[str], ends: list[int], hashes: list[bytes]
+) -> dict[str, tuple[dict[str, Any], bytes]]:
+    """Return the metadata and the one chunk of each array that finds videos; no videos have no chunk."""
     counts = [0, *(cache.num_frames(video_id) for video_id in ids)]
-    _write_array(folder / "offsets", "int64", np.cumsum(counts, dtype="<i8").tobytes(), (len(counts),))
-    _write_array(folder / "attribute_offsets", "int64", np.array(ends, "<i8").tobytes(), (len(ends),))
-    _write_array(folder / "hashes", "uint8", b"".join(hashes), (len(ids), 32))
-    _write_array(folder / "ids", "string", _strings(ids), (len(ids),))
-    write_metadata(folder / "attributes", _flat_metadata((ends[-1],), "uint8"))
+    offsets, text_offsets = np.cumsum(counts, dtype="<i8"), np.array(ends, "<i8")
+    return {
+        "offsets": (_flat_metadata((len(counts),), "int64"), offsets.tobytes()),
+        "attribute_offsets": (_flat_metadata((len(ends),), "int64"), text_offsets.tobytes()),
+        "hashes": (_flat_metadata((len(ids), 32), "uint8"), b"".join(hashes)),
+        "ids": (_flat_metadata((len(ids),), "string"), _strings(ids) if ids else b""),
+    }
 
 
-def _write_array(folder: Path, dtype: str, data: bytes, shape: tuple[int, ...]) -> None:
-    write_metadata(folder, _flat_metadata(shape, dtype))
-    if shape[0]:
-        _chunk(folder, len(shape)).write_bytes(data)
+def texts_metadata(num_bytes: int) -> dict[str, Any]:
+    """Return the metadata of the array of attribute texts."""
+    return _flat_metadata((num_bytes,), "uint8")
 
 
 def _flat_metadata(shape: tuple[int, ...], dtype: str) -> dict[str, Any]:
@@ -143,5 +169,6 @@ def _strings(texts: list[str]) -> bytes:
     return struct.pack("<I", len(encoded)) + b"".join(parts)
 
 
-def _json(document: Any) -> bytes:
+def to_json(document: Any) -> bytes:
+    """Return a document as a packed cache has it."""
     return json.dumps(document, separators=(",", ":"), allow_nan=False).encode() + b"\n"

@@ -18,6 +18,8 @@ from ophclip.video import SamplingPlan, VideoInfo
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ophclip.video.frames import Pixels
+
 
 @dataclass(eq=False)
 class Job:
@@ -78,10 +80,10 @@ class Opened:
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """Some frames of a video, uint8 `[n, H, W, 3]`."""
+    """Some frames of a video, `[n, ...]`, in the form that its decoder gave them."""
 
     job: Job
-    frames: NDArray[Any]
+    frames: Pixels
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,17 +7,18 @@ import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from ophclip import console
+from ophclip.cache.clock import default_deadline_s
 from ophclip.cache.encoder import Encoder
 from ophclip.cache.inputs import CacheInput, as_text
 from ophclip.cache.journal import read_commits
 from ophclip.cache.layout import DTYPES, METADATA
+from ophclip.cache.looking import Looking
 from ophclip.cache.survey import Survey, survey_file
 from ophclip.errors import OphclipError
 from ophclip.video import check_fps
@@ -131,18 +132,25 @@ class Plan:
 
 
 def plan_cache(
-    inputs: Sequence[CacheInput], out: Path, *, encoder: Encoder, fps: float | Fraction, threads: int = 0
+    inputs: Sequence[CacheInput],
+    out: Path,
+    *,
+    encoder: Encoder,
+    fps: float | Fraction,
+    threads: int = 0,
+    deadline_s: float | None = None,
 ) -> Plan:
     """Look at every input, without decoding more of it than one frame, and add up what a build would store.
 
     Frames are estimated from the lengths that containers declare. `out` may exist already: what it holds is
-    not counted again. Nothing is written.
+    not counted again. A file on which this takes more than `deadline_s` seconds, by default what a build
+    would allow it, counts as unreadable. Nothing is written.
 
     Raises:
         UsageError: `fps` is not a positive number, or `out` is not a cache.
     """
     rate = float(check_fps(fps))
-    plan = Plan(list(_look(inputs, threads)), rate, _free_bytes(out))
+    plan = Plan(list(_look(inputs, threads, deadline_s)), rate, _free_bytes(out))
     commits = read_commits(out) if (out / METADATA).is_file() else {}
     for video in plan.readable:
         assert video.survey is not None
@@ -157,21 +165,36 @@ def plan_cache(
     return plan
 
 
-def _look(inputs: Sequence[CacheInput], threads: int) -> Iterator[Planned]:
+def _look(inputs: Sequence[CacheInput], threads: int, deadline_s: float | None) -> Iterator[Planned]:
     count = threads or min(MAX_THREADS, THREADS_PER_CORE * (os.cpu_count() or 1))
-    with ThreadPoolExecutor(count) as workers, console.progress("plan", len(inputs), "videos") as progress:
-        for planned in workers.map(_look_at, inputs):
+    allowed_s = _allowed_s if deadline_s is None else lambda _: deadline_s
+    looking = Looking(inputs, lambda item: _look_at(item, allowed_s(item)), _hanging, allowed_s)
+    with console.progress("plan", len(inputs), "videos") as progress:
+        for planned in looking.results(count):
             progress.advance()
             yield planned
 
 
-def _look_at(item: CacheInput) -> Planned:
+def _look_at(item: CacheInput, seconds: float) -> Planned:
     try:
-        survey = survey_file(item.path)
+        # FFmpeg gives up a little after us: so a thread that nobody waits for ends, and burns no core.
+        survey = survey_file(item.path, 1.5 * seconds + 1)
     except Exception as error:  # whatever a hostile file provokes in FFmpeg is said of that file
         reason = error.message if isinstance(error, OphclipError) else f"{type(error).__name__}: {error}"
         return Planned(item.video_id, item.path, reason=as_text(reason))
     return Planned(item.video_id, item.path, survey, warnings=list(survey.warnings))
+
+
+def _hanging(item: CacheInput, seconds: float) -> Planned:
+    reason = f"{item.path}: hangs: its header and first packets were not read in {seconds:.4g} s"
+    return Planned(item.video_id, item.path, reason=as_text(reason))
+
+
+def _allowed_s(item: CacheInput) -> float:
+    try:
+        return default_deadline_s(item.path.stat().st_size)
+    except OSError:
+        return default_deadline_s(0)
 
 
 def _mark_copies(videos: Sequence[Planned]) -> None:

@@ -16,14 +16,16 @@ from ophclip.cache.findings import Finding, VerifyReport
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.journal import Commit, read_commits
 from ophclip.cache.layout import METADATA, VIDEOS, chunk_path, group_metadata, read_root
+from ophclip.cache.location import Location, ObjectPath
 from ophclip.cache.packed import PackedCache
+from ophclip.cache.remote_commit import RemoteWriter
+from ophclip.cache.remote_folders import remove_old_folders
 from ophclip.cache.repair_journal import adopt_folders, drop_unsound_lines
 from ophclip.cache.source_file import source_state
 from ophclip.cache.todo import Retry
 from ophclip.cache.verify import is_sound_packed, verify_cache
 from ophclip.errors import UsageError
 from ophclip.files import replace_file
-from ophclip.video import BATCH_SIZE
 
 if TYPE_CHECKING:
     from ophclip.cache.encoder import Encoder
@@ -45,6 +47,7 @@ class RepairReport:
     differing: list[str] = field(default_factory=list)
     adopted: list[str] = field(default_factory=list)  # whole videos whose journal line was lost
     mended: list[str] = field(default_factory=list)  # files of the cache that belong to no video
+    removed: list[str] = field(default_factory=list)  # folders of an object store that nobody needs
     failed: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -53,18 +56,23 @@ class RepairReport:
 
 
 def repair_cache(
-    path: Path,
+    path: Location,
     ids: Sequence[str] = (),
     *,
     encoder: Callable[[], Encoder | None] = lambda: None,
     device: str = "cpu",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
+    workers: int = 0,
+    make_encoder: Callable[[str], Encoder | None] | None = None,
+    devices: Sequence[str] = (),
 ) -> RepairReport:
     """Verify a cache, or its videos `ids`, and mend what is damaged; interrupted, it goes on when run again.
 
     Rows come from the video files that the journal names, if those are unchanged. `encoder` gives what made
     the rows, and is called where rows must be made; a cache of frames needs none. Damaged journal lines are
-    dropped, with a copy of their file kept, and whole videos whose line was lost are entered anew.
+    dropped, with a copy of their file kept, and whole videos whose line was lost are entered anew; not so in
+    an object store, where lines are only read, and where folders that nobody needs any more are removed.
+    `batch_size`, `workers`, `make_encoder` and `devices` are those of `build_cache`.
 
     Raises:
         UsageError: there is no cache, an id is not in it, or `encoder` is missing or another one.
@@ -79,16 +87,22 @@ def repair_cache(
     report.failed |= {finding.item: finding.what for finding in root}
     wanted = {} if root else _to_extract(path, ids, found, report)
     if wanted:
-        maker = recorded_encoder(read_root(path), encoder(), path)
-        for finding in found.findings:
-            if finding.item in wanted:
-                _remove(path, wanted[finding.item], finding)
-        _extract(path, wanted, report, maker, device, batch_size)
+        given = encoder()
+        maker = recorded_encoder(read_root(path), given, path)
+        _withdraw(path, wanted, found)
+        how = {"device": device, "batch_size": batch_size, "workers": workers, "devices": devices}
+        _extract(path, wanted, report, maker, **how, make_encoder=None if given is None else make_encoder)
+    if isinstance(path, ObjectPath) and not found.findings:
+        report.removed += remove_old_folders(path)
     return report
 
 
-def _mend_store(path: Path, found: VerifyReport, report: RepairReport) -> None:
+def _mend_store(path: Location, found: VerifyReport, report: RepairReport) -> None:
     items = {finding.item for finding in found.findings if not finding.is_of_a_video}
+    if isinstance(path, ObjectPath):
+        what = "not mended in an object store: restore an earlier version of the object, or build anew"
+        report.failed |= dict.fromkeys(items - {METADATA}, what)
+        return
     if GROUP in items:
         replace_file(path / GROUP, group_metadata({}))
         report.mended.append(GROUP)
@@ -99,7 +113,7 @@ def _mend_store(path: Path, found: VerifyReport, report: RepairReport) -> None:
 
 
 def _to_extract(
-    path: Path, ids: Sequence[str], found: VerifyReport, report: RepairReport
+    path: Location, ids: Sequence[str], found: VerifyReport, report: RepairReport
 ) -> dict[str, Commit]:
     """Return what can be extracted anew: damaged videos, and those that a writer died replacing."""
     journal = check_journal(path)
@@ -117,12 +131,11 @@ def _to_extract(
 
 
 def _extract(
-    path: Path,
+    path: Location,
     wanted: dict[str, Commit],
     report: RepairReport,
     encoder: Encoder,
-    device: str,
-    batch_size: int,
+    **how: Any,
 ) -> None:
     provenance = read_root(path)
     built = build_cache(
@@ -131,9 +144,8 @@ def _extract(
         encoder=encoder,
         fps=provenance["fps"],
         decoder=DECODERS.get(provenance["decoder"], "auto"),
-        device=device,
-        batch_size=batch_size,
         retry=Retry(""),  # also what failed in an earlier repair
+        **how,
     )
     report.failed |= built.failed
     now = read_commits(path)
@@ -152,8 +164,19 @@ def _has_its_source(commit: Commit, report: RepairReport) -> bool:
     return state == "same"
 
 
+def _withdraw(path: Location, wanted: dict[str, Commit], found: VerifyReport) -> None:
+    """Let a build take the videos for not stored, and readers for damaged or gone."""
+    if isinstance(path, ObjectPath):
+        with RemoteWriter(path, read_root(path)) as writer:
+            for video_id in wanted.keys() & writer.commits.keys():
+                writer.revoke(video_id)
+        return
+    for finding in found.findings:
+        if finding.item in wanted:
+            _remove(path, wanted[finding.item], finding)
+
+
 def _remove(path: Path, commit: Commit, finding: Finding) -> None:
-    """Remove what is damaged, so that a build takes the video for not stored, and readers for damaged."""
     folder = path / VIDEOS / commit.folder
     damaged = chunk_path(folder, len(commit.shape)) if finding.kind == "rows" else folder / METADATA
     if damaged.is_dir():

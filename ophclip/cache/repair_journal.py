@@ -25,8 +25,8 @@ REMAINS = re.compile(rb'"video_id":%s.*?"source_path":%s.*?"source_mtime_ns":(\d
 def drop_unsound_lines(path: Path, mended: list[str], failed: dict[str, str]) -> None:
     """Rewrite each journal file that has unsound lines without them; the file as it was is kept beside it."""
     (path / JOURNAL).mkdir(exist_ok=True)
-    for file in check_journal(path).unsound:
-        name = f"{JOURNAL}/{file.name}"
+    for unsound in check_journal(path).unsound:
+        file, name = path / JOURNAL / unsound, f"{JOURNAL}/{unsound}"
         if file.stem.startswith(COMMITS) and is_live(path, file.stem.removeprefix(f"{COMMITS}-")):
             failed[name] = "its writer is running: wait for its end"
         elif name not in mended:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ophclip.cache.layout import FORMAT_VERSION, JOURNAL, METADATA, VIDEOS, group_metadata
+from ophclip.cache.location import Location, ObjectPath
 from ophclip.errors import UsageError
 from ophclip.files import fsync_folder, remove_unfinished, write_once
 
@@ -22,7 +23,7 @@ CHOSEN = {
 }
 
 
-def check_provenance(path: Path, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
+def check_provenance(path: Location, stored: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuse to mix features: every key but the versions must agree.
 
     Raises:
@@ -50,13 +51,36 @@ def make_root(path: Path, provenance: dict[str, Any]) -> None:
         (path / VIDEOS).mkdir(parents=True, exist_ok=True)
         (path / JOURNAL).mkdir(exist_ok=True)
         write_once(path / VIDEOS / METADATA, group_metadata({}))
-        attributes = {"format_version": FORMAT_VERSION, "provenance": provenance}
-        write_once(path / METADATA, group_metadata(attributes | {"sha256": digest(attributes)}))
+        write_once(path / METADATA, root_metadata(provenance))
         fsync_folder(path / VIDEOS)
         fsync_folder(path)
         fsync_folder(path.absolute().parent)
     remove_unfinished(path / METADATA)
     remove_unfinished(path / VIDEOS / METADATA)
+
+
+def make_remote_root(path: ObjectPath, provenance: dict[str, Any]) -> None:
+    """Make an empty cache at `path` if none is there; also where another process does the same.
+
+    Raises:
+        UsageError: `path` is something else, or there is no such bucket.
+        StorageError: the store cannot be written.
+    """
+    if (path / METADATA).is_file():
+        return
+    group = path / VIDEOS / METADATA
+    ours = (path / METADATA).key, group.key
+    others = (found.key for found in path.list() if found.key not in ours)
+    if next(others, None) and not (path / METADATA).is_file():
+        raise UsageError(f"{path} exists and is not a cache", remedy="name another --out")
+    path.bucket.create(group.key, group_metadata({}))
+    path.bucket.create((path / METADATA).key, root_metadata(provenance))
+
+
+def root_metadata(provenance: dict[str, Any]) -> bytes:
+    """Return the `zarr.json` of a cache."""
+    attributes = {"format_version": FORMAT_VERSION, "provenance": provenance}
+    return group_metadata(attributes | {"sha256": digest(attributes)})
 
 
 def digest(attributes: dict[str, Any]) -> str:

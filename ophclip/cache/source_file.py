@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ophclip.cache.location import sha256_of
 from ophclip.errors import OphclipError
 
 if TYPE_CHECKING:
-    from ophclip.cache.commit import CacheWriter
     from ophclip.cache.inputs import CacheInput
     from ophclip.cache.journal import Commit
+    from ophclip.cache.writer import Writer
 
 SourceState = Literal["same", "changed", "gone"]
 
@@ -63,7 +63,7 @@ def source_state(commit: Commit) -> SourceState:
         return "gone"
 
 
-def is_current(item: CacheInput, writer: CacheWriter) -> bool:
+def is_current(item: CacheInput, writer: Writer) -> bool:
     """Return whether the rows of an input are stored and its file is the one they were made from.
 
     Raises:
@@ -82,14 +82,4 @@ def is_source(path: Path, commit: Commit) -> bool:
     stat = path.stat()
     if stat.st_size != commit.source_size:
         return False
-    return stat.st_mtime_ns == commit.source_mtime_ns or file_sha256(path) == commit.source_sha256
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hexadecimal digits.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb", buffering=0) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return stat.st_mtime_ns == commit.source_mtime_ns or sha256_of(path) == commit.source_sha256

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ophclip.cache.clips import as_array, as_ints, outside
+from ophclip.cache.clips import as_array, as_ints, as_row_numbers, outside, runs
 from ophclip.cache.journal import Commit, read_commits
-from ophclip.cache.layout import DTYPES, VIDEOS, num_bytes, read_metadata, read_root
+from ophclip.cache.layout import DTYPES, VIDEOS, chunk_name, num_bytes, read_metadata, read_root
+from ophclip.cache.location import Location, ObjectPath, location
 from ophclip.cache.rowfile import MAX_FILES, RowBytes, RowFile, RowFileError, remember
 from ophclip.errors import DamageError, OphclipError, UsageError, did_you_mean
 
@@ -25,21 +26,23 @@ MAX_OPEN = 256  # mapped videos; each holds a file descriptor
 NOT_PICKLED = ("_rows", "_times", "_files")
 
 
-def open_cache(path: str | Path) -> FeatureCache:
-    """Open the cache at `path`, packed or not, for reading.
+def open_cache(path: str | Location) -> FeatureCache:
+    """Open the cache at `path`, packed or not, or in an object store (`s3://bucket/prefix`), for reading.
 
     Only the journal is read, so opening does not slow down with the number of files.
 
     Raises:
         UsageError: there is no cache.
         DamageError: its metadata or journal cannot be read.
+        StorageError: the object store cannot be reached, or refuses.
     """
-    if str(path).startswith("s3:/"):  # a Path keeps one slash of the two
-        raise UsageError(f"{path}: object stores are not supported", remedy="name a local folder")
-    from ophclip.cache.packed import PackedCache, is_packed  # which is made from the class below
+    from ophclip.cache.packed import PackedCache, is_packed  # which are made from the class below
+    from ophclip.cache.remote import RemoteCache
 
-    path = Path(path)
-    return PackedCache(path) if is_packed(path) else FeatureCache(path)
+    place = location(path)
+    if isinstance(place, ObjectPath):
+        return RemoteCache(place)
+    return PackedCache(place) if is_packed(place) else FeatureCache(place)
 
 
 class FeatureCache:
@@ -49,8 +52,9 @@ class FeatureCache:
     """
 
     MENDING = "run the same cache build again to mend it"
+    MAX_ROWS = MAX_OPEN  # of which videos `cache[...]` keeps the rows
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location) -> None:
         self.path = path
         self.provenance: dict[str, Any] = self._read_root()
         self.row_shape: tuple[int, ...] = tuple(self.provenance["row_shape"])
@@ -96,7 +100,7 @@ class FeatureCache:
         rows = self._rows.get(video_id)
         if rows is None:
             rows = self._map(self._commit(video_id))
-        return remember(self._rows, video_id, rows, MAX_OPEN)
+        return remember(self._rows, video_id, rows, self.MAX_ROWS)
 
     def entry(self, video_id: str) -> Commit:
         """Return what the journal says of a video.
@@ -200,6 +204,34 @@ class FeatureCache:
             array[...] = self.gather(ids, begins, length)
         return array if out is None else out
 
+    @overload
+    def take(
+        self, ids: Sequence[str], rows: ArrayLike, *, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def take(self, ids: Sequence[str], rows: ArrayLike, *, out: Tensor) -> Tensor: ...
+
+    def take(
+        self, ids: Sequence[str], rows: ArrayLike, *, out: NDArray[Any] | Tensor | None = None
+    ) -> NDArray[Any] | Tensor:
+        """Copy rows `rows[i]` of each video, in any order, into one array `[B, T, *row_shape]`.
+
+        As `gather`, which takes one run of rows of each video; neighbouring rows are copied at once here too.
+
+        Raises:
+            UsageError: a video is not in the cache, a row lies outside it, or `out` does not fit.
+            DamageError: its rows are not what was committed.
+        """
+        wanted = as_row_numbers(rows, len(ids))
+        shape = (*wanted.shape, *self.row_shape)
+        array = np.empty(shape, dtype=self.dtype) if out is None else as_array(out, shape, self.dtype)
+        if array.flags.c_contiguous:
+            self._copy_runs(ids, wanted, array)
+        else:
+            array[...] = self.take(ids, wanted)
+        return array if out is None else out
+
     def __getstate__(self) -> dict[str, Any]:
         # Maps and open files do not travel between processes; the reader opens its own.
         return {name: value for name, value in self.__dict__.items() if name not in NOT_PICKLED}
@@ -207,6 +239,10 @@ class FeatureCache:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
+
+    def each_attributes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the id and the attributes of every video, sorted by id; raises as `attributes` does."""
+        return ((video_id, self.attributes(video_id)) for video_id in self.ids)
 
     def _read_root(self) -> dict[str, Any]:
         """Return the provenance."""
@@ -239,6 +275,23 @@ class FeatureCache:
                 raise self._unreadable(video_id, error) from error
             at += size
 
+    def _copy_runs(self, ids: Sequence[str], wanted: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        """Fill `rows [B, T, *row_shape]`, which is contiguous, with rows `wanted [B, T]`."""
+        row_bytes, at = self.row_bytes, 0
+        data = rows.reshape(-1).view(np.uint8).data
+        for number, start, count in zip(*runs(wanted), strict=True):
+            video_id = ids[number]
+            file = self._files.get(video_id) or self._open_kept(video_id)
+            offset, size = start * row_bytes, count * row_bytes
+            if offset < 0 or offset + size > file.num_bytes:
+                bad = start if offset < 0 else max(start, file.num_bytes // row_bytes)
+                raise outside(video_id, bad, file.num_bytes // row_bytes, what="row")
+            try:
+                file.read_into(data[at : at + size], offset)
+            except RowFileError as error:
+                raise self._unreadable(video_id, error) from error
+            at += size
+
     def _open_kept(self, video_id: str) -> RowBytes:
         try:
             rows = self._open(self._commit(video_id))
@@ -258,11 +311,11 @@ class FeatureCache:
         Raises:
             RowFileError: they are not there, or of another size.
         """
-        chunk = "c" + "/0" * len(commit.shape)  # `chunk_path` takes longer than opening the file
-        path = f"{self.path}/{VIDEOS}/{commit.folder}/{chunk}"
+        # A text, for joining paths takes longer than opening the file.
+        path = f"{self.path}/{VIDEOS}/{commit.folder}/{chunk_name(len(commit.shape))}"
         return RowFile(path, num_bytes(commit.shape, self.provenance["dtype"]))
 
-    def _folder(self, video_id: str) -> Path:
+    def _folder(self, video_id: str) -> Location:
         return self.path / VIDEOS / self._commit(video_id).folder
 
     def _commit(self, video_id: str) -> Commit:

@@ -10,15 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict
 from multiprocessing.connection import wait
 
-from ophclip.cache.commit import CacheWriter
-from ophclip.cache.inputs import CacheInput, as_text
+from ophclip.cache.inputs import CacheInput
 from ophclip.cache.member import MAX_IN_HAND, Member
 from ophclip.cache.messages import FINISH, PULSE_S, STOP, Done, Fatal, Setup
 from ophclip.cache.report import Outcome
-from ophclip.cache.source_file import SourceFile
+from ophclip.cache.writer import Writer, open_writer
+from ophclip.cache.writing import given_up
 from ophclip.errors import OphclipError
 
 GRACE_S = 60.0  # for the commit in hand, on a slow disk
@@ -32,7 +31,7 @@ class WorkerError(OphclipError):
 def supervised(
     todo: Sequence[CacheInput],
     setup: Setup,
-    writer: CacheWriter,
+    writer: Writer,
     *,
     devices: Sequence[str],
     workers: int,
@@ -61,7 +60,7 @@ class _Supervisor:
         self,
         todo: Sequence[CacheInput],
         setup: Setup,
-        writer: CacheWriter,
+        writer: Writer,
         devices: Sequence[str],
         workers: int,
         threads: int,
@@ -97,7 +96,7 @@ class _Supervisor:
                 member.ended()
         self._members = []
         if self._num_dead:
-            CacheWriter(self._setup.out, self._setup.provenance).close()  # removes what the dead left
+            open_writer(self._setup.out, self._setup.provenance).close()  # removes what the dead left
             self._num_dead = 0
 
     def _num_left(self) -> int:
@@ -160,7 +159,7 @@ class _Supervisor:
                     member.settle(video_id)
                 self._dismiss(member, begun_are_suspect=False)
                 for item in items:
-                    yield self._failed(item, f"deadline of {late[item.video_id]:.4g} s passed")
+                    yield given_up(item, f"deadline of {late[item.video_id]:.4g} s passed", self._writer)
 
     def _bury(self, member: Member) -> Iterator[Outcome]:
         how = member.ended()
@@ -177,7 +176,7 @@ class _Supervisor:
         if member.is_on_trial:
             for item in list(member.in_hand.values()):
                 member.settle(item.video_id)
-                yield self._failed(item, f"decoder crashed ({how})")
+                yield given_up(item, f"decoder crashed ({how})", self._writer)
         self._dismiss(member, begun_are_suspect=True)
 
     def _dismiss(self, member: Member, *, begun_are_suspect: bool) -> None:
@@ -190,12 +189,3 @@ class _Supervisor:
         for item in reversed(member.in_hand.values()):
             is_suspect = begun_are_suspect and item.video_id in member.begun
             (self._suspects if is_suspect else self._todo).appendleft(item)
-
-    def _failed(self, item: CacheInput, what: str) -> Outcome:
-        reason = as_text(f"{item.path}: {what}")
-        try:
-            state = asdict(SourceFile.of(item.path))
-        except OSError:
-            state = {}
-        self._writer.fail(item.video_id, reason, **state)
-        return Outcome(item.video_id, "failed", reason=reason)

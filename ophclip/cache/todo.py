@@ -8,11 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ophclip.cache.commit import CacheWriter
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.journal import last_failures, read_failures
 from ophclip.cache.report import Outcome
 from ophclip.cache.source_file import SourceFile
+from ophclip.cache.writer import Writer
 from ophclip.errors import UsageError
 
 
@@ -54,7 +54,7 @@ def check_ids(inputs: Sequence[CacheInput]) -> None:
 
 
 def sorted_out(
-    inputs: Sequence[CacheInput], writer: CacheWriter, retry: Retry | None
+    inputs: Sequence[CacheInput], writer: Writer, retry: Retry | None
 ) -> Iterator[CacheInput | Outcome]:
     """Yield the outcome of each input that needs no work, and the others as they are.
 
@@ -78,7 +78,7 @@ def sorted_out(
             yield item
 
 
-def _is_untouched(item: CacheInput, file: SourceFile, writer: CacheWriter) -> bool:
+def _is_untouched(item: CacheInput, file: SourceFile, writer: Writer) -> bool:
     commit = writer.commits.get(item.video_id)
     return (
         commit is not None

@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ophclip.cache.check_all import check_all, findings_of
@@ -19,7 +18,9 @@ from ophclip.cache.content import combine_digests
 from ophclip.cache.findings import VerifyReport
 from ophclip.cache.journal import Commit
 from ophclip.cache.layout import num_bytes
-from ophclip.cache.packed import is_packed
+from ophclip.cache.location import Location, ObjectPath
+from ophclip.cache.objects import MAX_REQUESTS
+from ophclip.cache.packed import PackedCache, is_packed
 from ophclip.cache.store import open_cache
 from ophclip.errors import DamageError, UsageError, did_you_mean
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def verify_cache(
-    path: Path,
+    path: Location,
     ids: Sequence[str] = (),
     *,
     sample: float = 0.0,
@@ -36,7 +37,7 @@ def verify_cache(
     seed: int = 0,
     threads: int | None = None,
 ) -> VerifyReport:
-    """Check all videos of a local cache, packed or not, or those of `ids`, and its root and journal.
+    """Check all videos of a cache, packed or not, or those of `ids`, and its root and journal.
 
     Every byte is read. `sample` is the share of stored frames, 0 to 1, to decode anew from the video files
     and compare; rows of features need the `encoder` that made them. Safe beside writers.
@@ -48,6 +49,8 @@ def verify_cache(
     if not 0 <= sample <= 1:
         raise UsageError(f"sample must lie in [0, 1], got {sample}", remedy="pass a share, as 0.01")
     start = time.perf_counter()
+    if threads is None and isinstance(path, ObjectPath):
+        threads = MAX_REQUESTS
     check = _check_packed if is_sound_packed(path) else _check_unpacked
     report, commits = check(path, ids, threads)
     report.seconds = time.perf_counter() - start
@@ -58,7 +61,7 @@ def verify_cache(
     return report
 
 
-def is_sound_packed(path: Path) -> bool:
+def is_sound_packed(path: Location) -> bool:
     """Return whether `path` is a packed cache whose root can be read."""
     try:
         return is_packed(path)
@@ -67,9 +70,9 @@ def is_sound_packed(path: Path) -> bool:
 
 
 def _check_packed(
-    path: Path, ids: Sequence[str], threads: int | None
+    path: Location, ids: Sequence[str], threads: int | None
 ) -> tuple[VerifyReport, dict[str, Commit]]:
-    cache = open_cache(path)
+    cache = PackedCache(path)
     report = VerifyReport(remedy=cache.MENDING)
     commits = {video_id: cache.entry(video_id) for video_id in cache}
     commits = _chosen(path, commits, ids)
@@ -79,7 +82,7 @@ def _check_packed(
 
 
 def _check_unpacked(
-    path: Path, ids: Sequence[str], threads: int | None
+    path: Location, ids: Sequence[str], threads: int | None
 ) -> tuple[VerifyReport, dict[str, Commit]]:
     store = check_store(path)
     report = VerifyReport(findings=store.findings, notes=store.notes)
@@ -105,7 +108,7 @@ def _hash_content(
 
 
 def _chosen(
-    path: Path, commits: dict[str, Commit], ids: Sequence[str], is_known: bool = True
+    path: Location, commits: dict[str, Commit], ids: Sequence[str], is_known: bool = True
 ) -> dict[str, Commit]:
     """Return the commits of `ids`, or all; an id may be missing where the journal itself is damaged."""
     unknown = [video_id for video_id in ids if video_id not in commits]
@@ -117,7 +120,10 @@ def _chosen(
 
 
 def _confirmed(
-    path: Path, commits: dict[str, Commit], checks: list[VideoCheck], check: Callable[[Commit], VideoCheck]
+    path: Location,
+    commits: dict[str, Commit],
+    checks: list[VideoCheck],
+    check: Callable[[Commit], VideoCheck],
 ) -> list[VideoCheck]:
     """Look at damaged videos again: another writer may have been replacing them, which is no damage."""
     settled = {checked.video_id: checked for checked in checks}

@@ -18,13 +18,13 @@ from multiprocessing.connection import Connection
 
 from ophclip import console
 from ophclip.cache.clock import StageClock
-from ophclip.cache.commit import CacheWriter
+from ophclip.cache.encoder import side_by_side, source_for
 from ophclip.cache.extract import Extraction, Recipe
 from ophclip.cache.flow import Channel, ClosedError
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.messages import FINISH, PULSE_S, Done, Fatal, Message, Planned, Pulse, Ready, Setup, Turned
+from ophclip.cache.writer import open_writer
 from ophclip.errors import OphclipError
-from ophclip.video import open_source
 
 PR_SET_PDEATHSIG = 1
 MAX_TASKS = 64
@@ -73,21 +73,19 @@ def _serve(line: _Line, pickled: bytes, device: str, threads: int) -> None:
             f"a worker must make the encoder of this build, got {dict(encoder.key)}",
             remedy="make_encoder must give the same encoder on every device",
         )
-    source = open_source(
-        setup.decoder,
-        geometry=encoder.geometry,
-        device=device,
-        batch_size=setup.batch_size,
-        threads=threads,
-    )
+    count = side_by_side(encoder, setup.decoder, device, setup.engines, setup.workers_a_device)
+    sources = [
+        source_for(encoder, setup.decoder, device, batch_size=setup.batch_size, threads=threads)
+        for _ in range(count)
+    ]
     clock = StageClock(lambda stage, video_id: line.say(Turned(stage, video_id)))
-    recipe = Recipe(encoder, source, setup.fps, setup.batch_size, setup.fills_batches)
+    recipe = Recipe(encoder, sources, setup.fps, setup.batch_size, setup.fills_batches)
     tasks: Channel[CacheInput] = Channel(MAX_TASKS)
-    with CacheWriter(setup.out, setup.provenance) as writer:
+    with open_writer(setup.out, setup.provenance) as writer:
         extraction = Extraction(
             recipe, writer, clock, lambda video_id, seconds: line.say(Planned(video_id, seconds))
         )
-        line.say(Ready())
+        line.say(Ready(count))
         _start(_listen, line, tasks, extraction)
         _start(_pulse, line, clock)
         for outcome in extraction.outcomes(tasks):
@@ -112,7 +110,7 @@ def _pulse(line: _Line, clock: StageClock) -> None:
     while True:
         time.sleep(PULSE_S)
         try:
-            line.say(Pulse(clock.tick(PULSE_S)))
+            line.say(Pulse(clock.tick(PULSE_S), clock.is_shared))
         except OSError:
             os._exit(1)
 

@@ -8,11 +8,12 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from ophclip.cache.clock import StageClock
-from ophclip.cache.commit import CacheWriter, StorageError
-from ophclip.cache.inputs import as_text
+from ophclip.cache.inputs import CacheInput, as_text
 from ophclip.cache.pieces import Again, Broken, Closed, Job, Opened, Piece, Rows, Skipped
 from ophclip.cache.report import Outcome
-from ophclip.errors import OphclipError, UsageError
+from ophclip.cache.source_file import SourceFile
+from ophclip.cache.writer import Writer
+from ophclip.errors import OphclipError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +23,7 @@ class _AgainError(Exception):
     """The rows so far are void, and others follow."""
 
 
-def written(pieces: Iterator[Piece | None], writer: CacheWriter, clock: StageClock) -> Iterator[Outcome]:
+def written(pieces: Iterator[Piece | None], writer: Writer, clock: StageClock) -> Iterator[Outcome]:
     """Store the videos of which `pieces` come, and yield what became of each.
 
     Raises:
@@ -49,8 +50,19 @@ def reason_of(error: OphclipError | OSError) -> str:
     return as_text(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
+def given_up(item: CacheInput, what: str, writer: Writer) -> Outcome:
+    """Record that a video failed whose worker cannot say so itself."""
+    reason = as_text(f"{item.path}: {what}")
+    try:
+        state = asdict(SourceFile.of(item.path))
+    except OSError:
+        state = {}
+    writer.fail(item.video_id, reason, **state)
+    return Outcome(item.video_id, "failed", reason=reason)
+
+
 def _stored(
-    job: Job, opened: Opened, pieces: Iterator[Piece | None], writer: CacheWriter, clock: StageClock
+    job: Job, opened: Opened, pieces: Iterator[Piece | None], writer: Writer, clock: StageClock
 ) -> Outcome | None:
     video_id = job.item.video_id
     try:
@@ -88,7 +100,7 @@ def _rows(job: Job, pieces: Iterator[Piece | None], clock: StageClock) -> Iterat
     clock.enter("write", job.item.video_id)
 
 
-def _failed(broken: Broken, writer: CacheWriter) -> Outcome:
+def _failed(broken: Broken, writer: Writer) -> Outcome:
     reason = reason_of(broken.error)
     writer.fail(broken.item.video_id, reason, **(asdict(broken.file) if broken.file else {}))
     return Outcome(broken.item.video_id, "failed", reason=reason)

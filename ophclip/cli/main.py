@@ -24,6 +24,7 @@ COMMANDS = {
     "cache": ("ophclip.cli.cache:cache", "Decode once, encode, store; resumable."),
     "pretrain": ("ophclip.cli.pretrain:pretrain", "Hierarchical, retrieval-augmented pretraining."),
     "evaluate": ("ophclip.cli.evaluate:evaluate", "Zero-shot phase and instrument recognition."),
+    "compare": ("ophclip.cli.compare:compare", "Results side by side, with paired tests over videos."),
     "search": ("ophclip.cli.search:search", "Find moments in silent video by text."),
     "bench": ("ophclip.cli.bench:bench", "Time the kernels beside their peers on this machine."),
     "doctor": ("ophclip.cli.doctor:doctor", "What this machine has, and what is missing on it."),

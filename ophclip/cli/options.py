@@ -46,6 +46,34 @@ decoder_option: Decorator = click.option(
 )
 
 
+batch_size_option: Decorator = click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Frames encoded at once; default: 32, or 256 on a GPU.",
+)
+
+workers_option: Decorator = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that decode and encode; default: one a core, or two a GPU. 0: this process alone, "
+    "without deadlines.",
+)
+
+deadline_option: Decorator = click.option(
+    "--deadline",
+    "deadline_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Work after which a video counts as hung and fails; default: a minute, and more with its length.",
+)
+
+engines_option: Decorator = click.option(
+    "--engines",
+    type=click.IntRange(min=1),
+    help="Videos that each GPU decodes at once; default: its decode engines, where they are known.",
+)
+
+
 def resolve_device(name: str) -> str:
     """Return the device that `--device` names on this machine.
 

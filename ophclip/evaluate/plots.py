@@ -1,59 +1,76 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of an evaluation as SVG text; the same numbers always give the same bytes."""
+"""Charts whose rows share one horizontal scale, drawn for the report and as a picture of their own.
+
+In the report a row is HTML around a strip of SVG, so that names stay legible and the strip fills whatever
+width there is. As a picture, a chart is one SVG file of a fixed width. The same numbers always give the
+same bytes.
+"""
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
+from ophclip.evaluate.plots_colours import fill_css, fill_defs, look, number_of
+from ophclip.evaluate.plots_runs import BOX, short
+from ophclip.evaluate.plots_words import escaped
 
-from ophclip.evaluate.scores import VideoPrediction
+WIDTH, GUTTER, RIGHT = 960, 210, 60  # of a picture, of its names and of its values
+GAP, LINE, PAD = 6, 16, 10  # between rows, a line of text, around the picture
+MAX_LABEL = 30  # characters of a name in a picture: there is no room for more
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Arguments = ParamSpec("Arguments")
-
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "text.parse_math": False,  # a video id may hold dollar signs
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "ophclip",
-    "svg.fonttype": "none",
-}
-INK, ACCENT, MUTED = "#1f2933", "#0b7285", "#adb5bd"
-WIDTH = 9.9  # inches: as wide as the text of the report
-MAX_RIBBONS, MAX_TIMELINES = 48, 6  # videos whose phases and instruments are drawn; the report says so
-MAX_LABEL = 24  # characters of a video id: a longer one would leave no room for the axes
+PICTURE_STYLE = (
+    "text{font:11px system-ui,'DejaVu Sans',sans-serif;fill:#1f2933}.soft{fill:#52606d}.end{text-anchor:end}"
+    ".mid{text-anchor:middle}.grid{stroke:#cbd2d9;fill:none}.track{fill:#eef1f4}.bar{fill:#0b7285}"
+    ".mark{fill:#1f2933}.veil{fill:#fff;fill-opacity:.65}.hit{fill:#0b7285}.false{fill:#e8590c}"
+    ".onbar{fill:#fff}.true{fill:#7b8794}.number{font-size:10px;paint-order:stroke;stroke-width:3px}"
+)
 
 
-def _drawn(draw: Callable[Arguments, Figure]) -> Callable[Arguments, str]:
-    """Run all of `draw` under STYLE, which texts read when they are made, and return its figure as SVG."""
+@dataclass(frozen=True)
+class Text:
+    """A few characters on a strip: `at` is a share of its width, `top` the height of their base line."""
 
-    @wraps(draw)
-    def drawn(*args: Arguments.args, **kwargs: Arguments.kwargs) -> str:
-        import matplotlib
+    at: float
+    top: float
+    text: str
+    style: str
 
-        buffer = io.StringIO()
-        with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-            # Text stays text in the SVG, so the reader's fonts serve the scripts that ours lacks.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            # Neither date nor version: the bytes depend on the numbers alone.
-            draw(*args, **kwargs).savefig(
-                buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-            )
-        text = buffer.getvalue()
-        return text[text.index("<svg") :]
 
-    return drawn
+@dataclass(frozen=True)
+class Row:
+    """A name, a strip of SVG in a box `BOX` wide and as high as the chart's rows, and a value.
+
+    `key` is the value's place in metrics.json.
+    """
+
+    name: str
+    marks: str
+    detail: str = ""  # stands behind the name, muted
+    value: float | None = None
+    key: tuple[str, ...] = ()
+    texts: tuple[Text, ...] = ()
+    spoken: str = ""  # what the strip shows, for those who cannot see it
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Ticks as (share of the width, text), and what they count."""
+
+    ticks: Sequence[tuple[float, str]]
+    title: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Rows on one scale. `labels` are the classes whose fills it uses, `names` all classes."""
+
+    rows: Sequence[Row]
+    height: int  # of a strip
+    axis: Axis | None = None
+    labels: Sequence[int] = field(default_factory=list)
+    names: Sequence[str] = field(default_factory=list)
 
 
 def readable(key: str) -> str:
@@ -61,170 +78,134 @@ def readable(key: str) -> str:
     return key.replace("_", " ")
 
 
-def phase_colours(num_classes: int) -> NDArray[np.float64]:
-    """Return one colour a class `[C + 1, 4]`; the last is for frames that are not scored."""
-    import matplotlib
-
-    wheel = [matplotlib.colormaps["tab20"](index) for index in (*range(0, 20, 2), *range(1, 20, 2))]
-    colours = [wheel[index % len(wheel)] for index in range(num_classes)]
-    return np.array([*colours, (0.93, 0.93, 0.93, 1.0)])
+def format_number(value: float | None, digits: int = 3) -> str:
+    """Return a score as the report and the terminal show it."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
 
 
-@_drawn
-def confusion_figure(confusion: Sequence[Sequence[int]], names: Sequence[str]) -> Figure:
-    """Draw the confusion matrix, each row as shares of its true class; empty classes are left out."""
-    counts = np.array(confusion, dtype=np.float64).reshape(len(names), len(names))
-    shown = np.flatnonzero(counts.sum(axis=1)).tolist()
-    if not shown:
-        return _empty_figure("no frame is scored")
-    counts = counts[shown]
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    figure, axes = _figure(1.2 + 0.26 * len(shown))
-    axes.imshow(shares, cmap="GnBu", vmin=0, vmax=1, aspect="auto")
-    axes.set_xticks(range(len(names)), [readable(name) for name in names], rotation=45, ha="right")
-    axes.set_yticks(
-        range(len(shown)), [f"{readable(names[c])} ({int(counts[r].sum())})" for r, c in enumerate(shown)]
-    )
-    for row, column in zip(*np.nonzero(shares >= 0.005), strict=True):
-        share = shares[row, column]
-        axes.text(
-            column,
-            row,
-            f"{100 * share:.0f}",
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            color="white" if share > 0.6 else INK,
+def number_html(
+    value: float | None, key: Sequence[str], digits: int = 3, *, scale: float = 1, signed: bool = False
+) -> str:
+    """Return a number with its exact value and its place in the JSON, for machines that read along."""
+    place = escaped(json.dumps(list(key)))
+    shown = "n/a" if value is None else f"{scale * value:{'+' if signed else ''},.{digits}f}"
+    return f'<data value="{"" if value is None else value!r}" data-key="{place}">{shown}</data>'
+
+
+def chart_html(chart: Chart, rows: Sequence[Row] | None = None) -> str:
+    """Return a chart as HTML, or some of its rows; the scale is the same."""
+    parts = [_row_html(row, chart) for row in (chart.rows if rows is None else rows)]
+    if chart.axis:
+        strip = _axis_svg(chart.axis, f'class="strip" height="{2 * LINE}"')
+        parts.append(f'<div class="row axis"><span></span>{strip}<span></span></div>')
+    return f'<div class="chart">{"".join(parts)}</div>'
+
+
+def chart_svg(chart: Chart) -> str:
+    """Return a chart as a picture of its own: an SVG file."""
+    pitch, width = chart.height + GAP, WIDTH - GUTTER - RIGHT
+    parts = []
+    for index, row in enumerate(chart.rows):
+        top = PAD + index * pitch
+        middle = top + chart.height / 2 + 4
+        parts.append(
+            f'<text class="end" x="{GUTTER - 10}" y="{short(middle)}">{_picture_name(row)}</text>'
+            f'<svg x="{GUTTER}" y="{top}" width="{width}" height="{chart.height}">{_strip(row, chart)}</svg>'
         )
-    axes.set_xlabel("predicted (percent of the true class)")
-    axes.set_ylabel("true (frames)")
-    axes.tick_params(length=0)
-    return figure
+        if row.key:
+            shown = format_number(row.value, 2)
+            parts.append(f'<text class="end" x="{WIDTH - PAD}" y="{short(middle)}">{shown}</text>')
+    bottom = PAD + len(chart.rows) * pitch
+    if chart.axis:
+        place = f'x="{GUTTER}" y="{bottom}" width="{width}" height="{2 * LINE}"'
+        parts.append(_axis_svg(chart.axis, place))
+        bottom += 2 * LINE + GAP
+    legend, bottom = _legend_svg(chart, bottom)
+    return picture("".join(parts) + legend, WIDTH, bottom + PAD, chart.labels)
 
 
-@_drawn
-def ribbon_figure(predictions: Sequence[VideoPrediction], names: Sequence[str], fps: float) -> Figure:
-    """Draw each video as two ribbons over time: the true phases, and below them the predicted ones."""
-    from matplotlib.patches import Patch
-
-    chosen = list(predictions)[:MAX_RIBBONS]
-    colours = phase_colours(len(names))
-    seen = {int(c) for p in chosen for c in (*np.unique(_truth(p)), *np.unique(p.phases)) if c >= 0}
-    longest = max(len(prediction.times_s) for prediction in chosen) / fps
-    figure, axes = _figure(1.3 + 0.3 * len(chosen))
-    for row, prediction in enumerate(chosen):
-        for offset, height, labels in ((0.0, 0.42, _truth(prediction)), (0.42, 0.34, prediction.phases)):
-            extent = (0, len(labels) / fps, row + offset + height, row + offset)
-            axes.imshow(colours[labels][None], extent=extent, aspect="auto", interpolation="nearest")
-    axes.set_xlim(0, longest)
-    axes.set_ylim(len(chosen) - 0.1, -0.1)
-    axes.set_yticks(np.arange(len(chosen)) + 0.38, [_label(p) for p in chosen])
-    axes.set_xlabel("seconds; upper ribbon: truth, lower ribbon: prediction, grey: not scored")
-    axes.spines["left"].set_visible(False)
-    axes.tick_params(axis="y", length=0)
-    legend = [Patch(color=colours[c], label=readable(names[c])) for c in sorted(seen)]
-    figure.legend(handles=legend, loc="outside upper center", ncols=5, frameon=False)
-    return figure
-
-
-@_drawn
-def class_figure(
-    scores: dict[str, dict[str, Any]], metric: str, label: str, chance: str | None = None
-) -> Figure:
-    """Draw one bar a class, with its number of frames; a class without any is n/a, `chance` a tick on it."""
-    names = list(scores)
-    figure, axes = _figure(0.8 + 0.2 * len(names))
-    for row, name in enumerate(names):
-        value, frames = scores[name][metric], scores[name]["frames"]
-        defined = value is not None and frames > 0
-        axes.barh(row, value if defined else 0, color=ACCENT, height=0.62)
-        axes.text(
-            (value if defined else 0) + 0.01,
-            row,
-            f"{value:.2f}" if defined else "n/a",
-            va="center",
-            color=INK if defined else MUTED,
-            fontsize=7,
-        )
-        if chance and scores[name][chance] is not None:
-            axes.plot([scores[name][chance]] * 2, [row - 0.36, row + 0.36], color=INK, linewidth=1.2)
-    axes.set_yticks(range(len(names)), [f"{readable(name)} ({scores[name]['frames']})" for name in names])
-    axes.set_xlim(0, 1.06)
-    axes.invert_yaxis()
-    axes.set_xlabel(label)
-    axes.tick_params(axis="y", length=0)
-    return figure
-
-
-@_drawn
-def instrument_figure(predictions: Sequence[VideoPrediction], names: Sequence[str], fps: float) -> Figure:
-    """Draw when each instrument is in view (bars) and how probable the model finds it (shade), by video."""
-    chosen = list(predictions)[:MAX_TIMELINES]
-    present = [c for c in range(len(names)) if any(_instruments(p)[:, c].any() for p in chosen)]
-    columns = min(2, len(chosen))
-    rows = -(-len(chosen) // columns)
-    figure, grid = _figures(0.5 + rows * (0.6 + 0.15 * len(present)), rows, columns)
-    for axes, prediction in zip(grid, chosen, strict=False):
-        _draw_instruments(axes, prediction, present, fps)
-        axes.set_yticks(range(len(present)), [readable(names[c]) for c in present])
-        axes.set_title(_label(prediction), fontsize=8, loc="left")
-    for axes in grid[len(chosen) - columns : len(chosen)]:
-        axes.set_xlabel("seconds")
-    for axes in grid[len(chosen) :]:
-        axes.set_visible(False)
-    return figure
-
-
-def _draw_instruments(axes: Axes, prediction: VideoPrediction, present: list[int], fps: float) -> None:
-    duration = len(prediction.times_s) / fps
-    axes.set_xlim(0, duration)
-    if not present:
-        return
-    axes.imshow(
-        prediction.instrument_probabilities[:, present].T,
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        aspect="auto",
-        extent=(0, duration, len(present) - 0.5, -0.5),
-        interpolation="nearest",
+def picture(inner: str, width: int, height: int, labels: Sequence[int] = ()) -> str:
+    """Return SVG elements as a file with all that they need, on white."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}"><style>{PICTURE_STYLE}{fill_css(labels)}</style>'
+        f'{fill_defs(labels)}<rect width="100%" height="100%" fill="#fff"/>{inner}</svg>\n'
     )
-    for row, c in enumerate(present):
-        edges = np.flatnonzero(np.diff(_instruments(prediction)[:, c], prepend=0, append=0)) / fps
-        axes.hlines(np.full(len(edges) // 2, row), edges[::2], edges[1::2], color="#e8590c", linewidth=2)
-    axes.tick_params(axis="y", length=0)
 
 
-def _truth(prediction: VideoPrediction) -> NDArray[np.int64]:
-    assert prediction.item.phases is not None
-    return prediction.item.phases[: len(prediction.times_s)]
+def legend_html(labels: Sequence[int], names: Sequence[str]) -> str:
+    """Return the legend of these classes as a list: fill, number, name."""
+    entries = [
+        f'<li><svg class="swatch" width="18" height="14" aria-hidden="true">'
+        f'<rect class="{look(label)}" width="18" height="14"/></svg>'
+        f"<b>{number_of(label)}</b> {escaped(readable(names[label]))}</li>"
+        for label in labels
+    ]
+    return f'<ul class="legend">{"".join(entries)}</ul>'
 
 
-def _instruments(prediction: VideoPrediction) -> NDArray[np.int64]:
-    assert prediction.item.instruments is not None
-    return prediction.item.instruments[: len(prediction.times_s)]
+def shortened(name: str, most: int = MAX_LABEL) -> str:
+    """Return a name in no more than `most` characters."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def _label(prediction: VideoPrediction) -> str:
-    video_id = prediction.item.video_id
-    return video_id if len(video_id) <= MAX_LABEL else f"{video_id[: MAX_LABEL - 1]}…"
+def _row_html(row: Row, chart: Chart) -> str:
+    name = escaped(row.name)
+    detail = f'<span class="soft">{escaped(row.detail)}</span>' if row.detail else ""
+    value = number_html(row.value, row.key, 2) if row.key else ""
+    spoken = escaped(row.spoken or f"{row.name} {format_number(row.value, 2) if row.key else ''}".strip())
+    return (
+        f'<div class="row"><span class="name" title="{name}"><span>{name}</span>{detail}</span>'
+        f'<svg class="strip" height="{chart.height}" role="img" aria-label="{spoken}">'
+        f'{_strip(row, chart)}</svg><span class="value">{value}</span></div>'
+    )
 
 
-def _empty_figure(reason: str) -> Figure:
-    figure, axes = _figure(0.6)
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, reason, ha="center", va="center", color=MUTED)
-    return figure
+def _strip(row: Row, chart: Chart) -> str:
+    grid = "".join(
+        f"M{short(share * BOX)} 0v{chart.height}" for share, _ in (chart.axis.ticks if chart.axis else ())
+    )
+    lines = f'<path class="grid" d="{grid}" vector-effect="non-scaling-stroke"/>' if grid else ""
+    texts = "".join(
+        f'<text class="{text.style}" x="{100 * text.at:.2f}%" y="{short(text.top)}">'
+        f"{escaped(text.text)}</text>"
+        for text in row.texts
+    )
+    return (
+        f'<svg viewBox="0 0 {BOX} {chart.height}" width="100%" height="{chart.height}" '
+        f'preserveAspectRatio="none">{lines}{row.marks}</svg>{texts}'
+    )
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
-    figure, grid = _figures(height, 1, 1)
-    return figure, grid[0]
+def _axis_svg(axis: Axis, place: str) -> str:
+    ticks = "".join(
+        f'<text class="soft {_anchor(share)}" x="{100 * share:.2f}%" y="12">{escaped(text)}</text>'
+        for share, text in axis.ticks
+    )
+    title = f'<text class="soft" x="0" y="{LINE + 12}">{escaped(axis.title)}</text>'
+    return f'<svg {place} aria-hidden="true">{ticks}{title}</svg>'
 
 
-def _figures(height: float, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
+def _anchor(share: float) -> str:
+    if share < 0.02:
+        return "start"
+    return "end" if share > 0.98 else "mid"
 
-    # Without pyplot: nothing global, no window system.
-    figure = Figure(figsize=(WIDTH, height), layout="constrained")
-    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+def _picture_name(row: Row) -> str:
+    detail = f' <tspan class="soft">{escaped(row.detail)}</tspan>' if row.detail else ""
+    return f"{escaped(shortened(row.name))}{detail}"
+
+
+def _legend_svg(chart: Chart, top: int) -> tuple[str, int]:
+    columns = 4
+    width = (WIDTH - 2 * PAD) // columns
+    parts = []
+    for index, label in enumerate(chart.labels):
+        x, y = PAD + index % columns * width, top + index // columns * (LINE + 2)
+        name = escaped(shortened(readable(chart.names[label])))
+        parts.append(
+            f'<rect class="{look(label)}" x="{x}" y="{y}" width="18" height="12"/>'
+            f'<text x="{x + 24}" y="{y + 10}">{number_of(label)} {name}</text>'
+        )
+    return "".join(parts), top + -(-len(chart.labels) // columns) * (LINE + 2)

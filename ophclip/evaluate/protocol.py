@@ -3,55 +3,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ophclip.cache import CacheInput, FeatureCache
-from ophclip.errors import OphclipError, UsageError
-from ophclip.evaluate.datasets import Dataset, Item, load_dataset
-from ophclip.evaluate.features import embed_videos
+from ophclip.cache import FeatureCache
+from ophclip.errors import UsageError
+from ophclip.evaluate.datasets import Dataset, load_dataset
+from ophclip.evaluate.drawn import RESAMPLES, SEED
+from ophclip.evaluate.facts import data_facts
+from ophclip.evaluate.features import embed_dataset
+from ophclip.evaluate.predictions import Predictions, VideoPrediction
 from ophclip.evaluate.prompts import PromptFile, Variant, load_prompts
-from ophclip.evaluate.scores import VideoPrediction, instrument_scores, num_unscored, phase_scores
-from ophclip.evaluate.zero_shot import class_probabilities, embed_classes, presence_scores
-from ophclip.files import replace_file
+from ophclip.evaluate.results import Results, write_results
+from ophclip.evaluate.rows import WINDOW_S, Pool, Pooling, PoolOver, Rows, check_pooling, rows_of
+from ophclip.evaluate.zero_shot import ClassTexts, score_rows
 from ophclip.models import DualEncoder, load_model
 from ophclip.video import Decoder
 
-PROTOCOL = "zero-shot/frame/1"
-ROUNDED = 6  # decimals of a published number: more would differ between machines
-
-
-@dataclass(frozen=True)
-class Results:
-    """The numbers of an evaluation (also in `metrics.json`) and the files beside them."""
-
-    numbers: dict[str, Any]
-    out: Path
-
-    @property
-    def report(self) -> Path:
-        """The HTML report: one file that works offline."""
-        return self.out / "report.html"
-
-    def summary(self) -> dict[str, Any]:
-        """Return the headline numbers under the names of the command line's JSON."""
-        phase, instrument = self.numbers.get("phase", {}), self.numbers.get("instrument", {})
-        return {
-            "phase_accuracy": phase.get("accuracy.per_video_mean"),
-            "phase_chance": phase.get("accuracy.chance_uniform"),
-            "phase_majority": phase.get("accuracy.chance_majority"),
-            "phase_f1": phase.get("f1.per_video_mean.present"),
-            "instrument_map": instrument.get("map.pooled.defined_classes"),
-            "instrument_map_chance": instrument.get("map.chance_prevalence"),
-            "instrument_fpr": instrument.get("fpr.micro.prompt_softmax"),
-        }
+VERSION = 1  # of the protocol: a change of what it computes is a new one
 
 
 def evaluate(
@@ -63,153 +34,87 @@ def evaluate(
     prompts: str | None = None,
     variant: Variant = "all",
     keep_background: bool = False,
+    pool: Pool = "emb",
+    pool_over: PoolOver | None = None,
+    window_s: float = WINDOW_S,
+    smooth_s: float = 0.0,
+    resamples: int = RESAMPLES,
+    bootstrap_seed: int = SEED,
+    cache: Path | None = None,
     decoder: Decoder = "auto",
     device: str = "cpu",
 ) -> Results:
     """Evaluate a run zero-shot and write metrics.json, predictions.npz, plots and report.html.
 
-    Frames are decoded and encoded at the dataset's label rate into `out/features.zarr`, which is reused.
-    `out` is `run/evaluate-<dataset>` if not given.
+    Frames are decoded and encoded at the dataset's label rate into `cache`, which is reused; by default it is
+    `out/features.zarr`. `out` is `run/evaluate-<dataset>` if not given. `pool_over` is by default what the
+    dataset labels: clips, or single frames. With `smooth_s` > 0 there are scores of predictions averaged over
+    that time beside the plain ones.
 
     Raises:
-        UsageError: the run, the dataset, its folder or the prompts are not what they should be.
+        UsageError: the run, the dataset, its folder, the prompts or the pooling are not what they should be.
         OphclipError: a video of the dataset cannot be read; it is named.
     """
     model = load_model(run, device)
     data = load_dataset(dataset, root, keep_background=keep_background)
+    pooling = Pooling(pool, pool_over or ("clip" if data.unit == "clip" else "frame"), window_s)
+    check_pooling(data, pooling)
+    _check_smoothing(data, pooling, smooth_s)
     prompt_file = load_prompts(prompts or data.prompts)
+    texts = _texts(model, data, prompt_file, variant)
     out = out or run / f"evaluate-{dataset}"
     out.mkdir(parents=True, exist_ok=True)
-    cache = _embed(run, data, out, decoder, device)
-    predictions = _predict(model, data, cache, prompt_file, variant)
-    numbers = _numbers(data, predictions, prompt_file, variant, cache)
-    replace_file(out / "metrics.json", (json.dumps(numbers, indent=2, allow_nan=False) + "\n").encode())
-    _save_predictions(out / "predictions.npz", predictions)
-    results = Results(numbers, out)
-    _report(results, data, predictions)
-    return results
-
-
-def _embed(run: Path, data: Dataset, out: Path, decoder: Decoder, device: str) -> FeatureCache:
-    inputs = [CacheInput(item.video_id, item.path) for item in data.items]
-    cache, report = embed_videos(
-        run, inputs, out / "features.zarr", fps=data.fps, decoder=decoder, device=device
-    )
-    if report.failed:
-        video_id, reason = next(iter(report.failed.items()))
-        raise OphclipError(
-            f"{len(report.failed)} of {len(inputs)} videos of {data.name} cannot be read; "
-            f"{video_id}: {reason}",
-            remedy="mend or fetch these videos again: a score over fewer videos would not be comparable",
-        )
-    return cache
-
-
-def _predict(
-    model: DualEncoder, data: Dataset, cache: FeatureCache, prompt_file: PromptFile, variant: Variant
-) -> list[VideoPrediction]:
-    phase_prompts = prompt_file.for_classes("phases", data.phase_names, variant)
-    instrument_prompts = prompt_file.for_classes("instruments", data.instrument_names, variant)
-    phase_classes = embed_classes(model, phase_prompts.positives)
-    predictions = []
-    for item in data.items:
-        num_frames = _num_scored(item, cache, data.fps)
-        frames = np.asarray(cache[item.video_id][:num_frames], dtype=np.float32)
-        cosines, presence = presence_scores(model, frames, instrument_prompts)
-        predictions.append(
-            VideoPrediction(
-                item=item,
-                times_s=np.arange(num_frames) / data.fps,
-                phase_probabilities=class_probabilities(frames, phase_classes),
-                instrument_cosines=cosines,
-                instrument_probabilities=presence,
-            )
-        )
-    return predictions
-
-
-def _num_scored(item: Item, cache: FeatureCache, fps: float) -> int:
-    labels = item.phases if item.phases is not None else item.instruments
-    assert labels is not None
-    frames = len(cache.times(item.video_id))
-    if frames < len(labels) - 1 or frames == 0:
-        raise UsageError(
-            f"video {item.video_id!r} lasts {frames / fps:g} s, its labels {len(labels) / fps:g} s",
-            remedy="fetch the video again: it is shorter than its labels",
-        )
-    return min(frames, len(labels))
-
-
-def _numbers(
-    data: Dataset,
-    predictions: Sequence[VideoPrediction],
-    prompt_file: PromptFile,
-    variant: Variant,
-    cache: FeatureCache,
-) -> dict[str, Any]:
-    numbers: dict[str, Any] = {
-        "protocol": PROTOCOL,
-        "dataset": data.name,
-        "data_sha256": _data_hash(data),
-        "weights": cache.provenance["key"]["weights"],
+    embedded = embed_dataset(run, data, cache or out / "features.zarr", decoder=decoder, device=device)
+    rows = {
+        item.video_id: rows_of(item, data, embedded.num_frames(item.video_id), pooling) for item in data.items
+    }
+    facts: dict[str, Any] = {
+        "protocol": f"zero-shot/{pooling.name}/{VERSION}",
+        **data_facts(data, embedded, rows.values()),
+        **pooling.facts(),
         "prompts": {
             "file": prompt_file.name,
             "version": prompt_file.version,
             "sha256": prompt_file.sha256,
             "variant": variant,
         },
-        "videos": len(predictions),
-        "frames": sum(len(prediction.times_s) for prediction in predictions),
-        "frames_without_scored_phase": num_unscored(predictions),
-        "fps": data.fps,
-        "notes": data.notes,
+        "instrument_rule": "prompt_softmax",
+        "smooth_s": smooth_s,
+        "bootstrap": {"resamples": resamples, "seed": bootstrap_seed},
     }
-    if data.phase_names:
-        numbers["phase"] = phase_scores(data, predictions)
-    if data.instrument_names:
-        numbers["instrument"] = instrument_scores(data, predictions)
-    rounded: dict[str, Any] = _rounded(numbers)
-    return rounded
+    videos = [predict(video_id, part, embedded, texts, pooling) for video_id, part in rows.items()]
+    return write_results(out, Predictions(facts, data.phase_names, data.instrument_names, videos))
 
 
-def _data_hash(data: Dataset) -> str:
-    """Hash what is scored: ids, labels and class names, not where the files lie or in which order."""
-    digest = hashlib.sha256(json.dumps([data.phase_names, data.instrument_names, data.fps]).encode())
-    for item in sorted(data.items, key=lambda item: item.video_id):
-        labels = [None if part is None else part.tolist() for part in (item.phases, item.instruments)]
-        digest.update(json.dumps([item.video_id, *labels]).encode())
-    return digest.hexdigest()
+def predict(
+    video_id: str, rows: Rows, embedded: FeatureCache, texts: ClassTexts, pooling: Pooling
+) -> VideoPrediction:
+    """Score the rows of one item by its stored embeddings."""
+    needed = len(rows.times_s) if rows.spans is None else int(rows.spans.max(initial=0))
+    frames = np.asarray(embedded[video_id][:needed], dtype=np.float32)
+    found = score_rows(texts, rows, frames, pooling.pool)
+    return VideoPrediction(
+        video_id,
+        rows.times_s,
+        rows.phases,
+        rows.instruments,
+        found.phase_probabilities,
+        found.instrument_scores,
+        found.instrument_probabilities,
+    )
 
 
-def _save_predictions(path: Path, predictions: Sequence[VideoPrediction]) -> None:
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for prediction in predictions:
-        name = prediction.item.video_id
-        arrays[f"{name}/times_s"] = prediction.times_s
-        arrays[f"{name}/phase_probabilities"] = prediction.phase_probabilities
-        arrays[f"{name}/instrument_cosines"] = prediction.instrument_cosines
-        arrays[f"{name}/instrument_probabilities"] = prediction.instrument_probabilities
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    replace_file(path, buffer.getvalue())
+def _texts(model: DualEncoder, data: Dataset, prompt_file: PromptFile, variant: Variant) -> ClassTexts:
+    return ClassTexts.embed(
+        model,
+        prompt_file.for_classes("phases", data.phase_names, variant),
+        prompt_file.for_classes("instruments", data.instrument_names, variant),
+    )
 
 
-def _report(results: Results, data: Dataset, predictions: Sequence[VideoPrediction]) -> None:
-    from ophclip.evaluate.report import render_report
-
-    html, figures = render_report(results.numbers, data, predictions)
-    plots = results.out / "plots"
-    plots.mkdir(exist_ok=True)
-    for name, svg in figures.items():
-        replace_file(plots / f"{name}.svg", svg.encode())
-    replace_file(results.report, html.encode())
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return round(value, ROUNDED)
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return value
+def _check_smoothing(data: Dataset, pooling: Pooling, smooth_s: float) -> None:
+    if not 0 <= smooth_s < float("inf"):
+        raise UsageError(f"smooth_s must be 0 or more seconds, got {smooth_s}", remedy="pass 0 for none")
+    if smooth_s and (data.unit == "picture" or pooling.over == "clip"):
+        what = "pictures" if data.unit == "picture" else "clips"
+        raise UsageError(f"{what} do not follow each other: they cannot be smoothed", remedy="leave it out")

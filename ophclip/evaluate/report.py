@@ -1,178 +1,136 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The report: one HTML file that works offline, prints, and says how every number was averaged."""
+"""The report: one HTML file that works offline, prints, and says how every number was averaged.
+
+Every number stands in a `<data>` element with its exact value and its place in metrics.json, so that a
+program can hold the one against the other. There is no script, and the page may load nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from ophclip.evaluate import plots
-from ophclip.evaluate.datasets import Dataset
-from ophclip.evaluate.scores import VideoPrediction
+from ophclip.evaluate.plots import format_number as format_number
+from ophclip.evaluate.plots import number_html
+from ophclip.evaluate.plots_colours import fill_css, fill_defs
+from ophclip.evaluate.plots_phases import seen_labels
+from ophclip.evaluate.plots_words import escaped
+from ophclip.evaluate.predictions import Predictions
+from ophclip.evaluate.report_headlines import headlines_of
+from ophclip.evaluate.report_instruments import instrument_section
+from ophclip.evaluate.report_parts import bullet_list, cards, metric_table
+from ophclip.evaluate.report_phases import phase_section
+from ophclip.evaluate.report_provenance import provenance
 
 STYLESHEET = Path(__file__).with_name("report.css")
-
-PER_VIDEO = "over phases true or predicted in a video, averaged over videos"
-POOLED = "over phases true or predicted, all videos together"
-POOLED_ALL = "over all phases, all videos together; absent ones count as 0"
-FIRED = "Share of absent instruments reported as present"
-COSINE = "The same if every positive cosine counted as a report"
-
-RULES = {
-    "accuracy.per_video_mean": "Share of scored frames that are right in each video, averaged over videos",
-    "accuracy.pooled": "Share of scored frames that are right, all videos together",
-    "accuracy.chance_uniform": "What guessing each phase equally often would reach",
-    "accuracy.chance_majority": "What always naming the most frequent phase would reach",
-    "f1.per_video_mean.present": f"Macro F1 {PER_VIDEO}",
-    "f1.pooled.present": f"Macro F1 {POOLED}",
-    "f1.pooled.all": f"Macro F1 {POOLED_ALL}",
-    "precision.per_video_mean.present": f"Macro precision {PER_VIDEO}",
-    "precision.pooled.present": f"Macro precision {POOLED}",
-    "precision.pooled.all": f"Macro precision {POOLED_ALL}",
-    "recall.per_video_mean.present": f"Macro recall {PER_VIDEO}",
-    "recall.pooled.present": f"Macro recall {POOLED}",
-    "recall.pooled.all": f"Macro recall {POOLED_ALL}",
-    "jaccard.pooled.present": f"Macro Jaccard index {POOLED}",
-    "jaccard.pooled.all": f"Macro Jaccard index {POOLED_ALL}",
-    "map.pooled.defined_classes": "Mean average precision over instruments that occur, all frames together",
-    "map.chance_prevalence": "What a random ranking would reach: the mean share of frames with an instrument",
-    "fpr.micro.prompt_softmax": f"{FIRED}, all instruments together",
-    "fpr.macro.prompt_softmax": f"{FIRED}, for each instrument, averaged over instruments",
-    "fpr.micro.cosine_sigmoid": f"{COSINE}, all instruments together",
-    "fpr.macro.cosine_sigmoid": f"{COSINE}, averaged over instruments",
-    "fpr.macro.at_95_recall": "The same at the threshold that finds 95 % of an instrument's frames, averaged",
-}
+POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
 def render_report(
-    numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]
+    numbers: dict[str, Any], predictions: Predictions, *, settings: dict[str, Any] | None = None
 ) -> tuple[str, dict[str, str]]:
-    """Return the report of `numbers` (the content of metrics.json) as HTML, and its figures as SVG."""
-    body = _head(numbers, data)
-    figures: dict[str, str] = {}
-    for section in (_phase_section, _instrument_section):
-        text, drawn = section(numbers, data, predictions)
-        body += text
-        figures |= drawn
-    title = f"ophclip: {data.name}"
-    html = (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+    """Return the report of `numbers` (the content of metrics.json) as HTML, and its figures as SVG files.
+
+    `settings` are the means over seeds of a series of probes, of which `numbers` are one.
+    """
+    phases, phase_figures = phase_section(numbers, predictions)
+    instruments, instrument_figures = instrument_section(numbers, predictions)
+    labels = seen_labels(predictions) if "phase" in numbers else []
+    body = (
+        f"{_head(numbers)}{cards(numbers)}{_series(settings or {})}{phases}{instruments}"
+        f"<h2>All numbers</h2>{metric_table(numbers)}{_smoothed(numbers)}{_notes(numbers)}"
+        f"{provenance(numbers)}"
+    )
+    return page(f"ophclip: {numbers['dataset']}", body, labels), {**phase_figures, **instrument_figures}
+
+
+def page(title: str, body: str, labels: list[int]) -> str:
+    """Return a whole page around `body`, with the fills of the classes `labels`."""
+    style = STYLESHEET.read_text(encoding="utf-8") + fill_css(labels)
+    defs = fill_defs(labels)
+    hidden = f'<svg class="defs" width="0" height="0" aria-hidden="true">{defs}</svg>' if defs else ""
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+        f"<title>{escaped(title)}</title>"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{STYLESHEET.read_text(encoding='utf-8')}</style></head>"
-        f"<body>{body}{_foot(numbers, data)}</body></html>\n"
+        f"<style>{style}</style></head><body>{hidden}{body}</body></html>\n"
     )
-    return html, figures
 
 
-def format_number(value: float | None) -> str:
-    """Return a score as the report and the terminal show it."""
-    return "n/a" if value is None else f"{value:.3f}"
-
-
-Section = tuple[str, dict[str, str]]  # HTML, and its figures by name
-
-
-def _phase_section(numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]) -> Section:
-    if "phase" not in numbers:
-        return "", {}
-    phase = numbers["phase"]
-    figures = {
-        "phase_ribbons": plots.ribbon_figure(predictions, data.phase_names, data.fps),
-        "phase_classes": plots.class_figure(phase["by_class"], "f1", "F1, pooled over all frames"),
-        "phase_confusion": plots.confusion_figure(phase["confusion"], data.phase_names),
-    }
-    captions = [
-        f"{_number_drawn(predictions, plots.MAX_RIBBONS)}: phases over time.",
-        "F1 of each phase over all frames (number of frames).",
-        "Confusion: where the frames of each phase went.",
-    ]
-    return _section("Phase recognition", phase, "", figures, captions)
-
-
-def _instrument_section(
-    numbers: dict[str, Any], data: Dataset, predictions: Sequence[VideoPrediction]
-) -> Section:
-    if "instrument" not in numbers:
-        return "", {}
-    found = numbers["instrument"]
-    label = "average precision, pooled over all frames"
-    figures = {
-        "instrument_classes": plots.class_figure(found["by_class"], "average_precision", label, "chance"),
-        "instrument_timelines": plots.instrument_figure(predictions, data.instrument_names, data.fps),
-    }
-    captions = [
-        "Average precision of each instrument (number of frames); the line is chance.",
-        f"{_number_drawn(predictions, plots.MAX_TIMELINES)}: "
-        "instruments in view (orange), their probability (blue).",
-    ]
-    note = f"An instrument counts as present by the rule: {found['fpr_rule']}."
-    return _section("Instrument recognition", found, note, figures, captions)
-
-
-def _section(
-    title: str, scores: dict[str, Any], note: str, figures: dict[str, str], captions: list[str]
-) -> Section:
-    drawn = "".join(map(_figure, figures.values(), captions))
-    noted = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f"<h2>{escape(title)}</h2>{_table(scores)}{noted}{drawn}", figures
-
-
-def _number_drawn(predictions: Sequence[VideoPrediction], most: int) -> str:
-    count = len(predictions)
-    return f"All {count} videos" if count <= most else f"The first {most} of {count} videos"
-
-
-def _head(numbers: dict[str, Any], data: Dataset) -> str:
-    cards = []
-    if "phase" in numbers:
-        phase = numbers["phase"]
-        cards.append(
-            _card("phase accuracy", phase["accuracy.per_video_mean"], phase["accuracy.chance_uniform"])
-        )
-    if "instrument" in numbers:
-        found = numbers["instrument"]
-        cards.append(
-            _card("instrument mAP", found["map.pooled.defined_classes"], found["map.chance_prevalence"])
-        )
-    notes = "; ".join(["frames are compared with sentences, no labels are learnt", *numbers["notes"]])
+def _head(numbers: dict[str, Any]) -> str:
+    kind = str(numbers["protocol"]).partition("/")[0].capitalize()
+    scored = _amount(numbers)
+    if numbers["videos"] != numbers["frames"]:
+        scored = f"{numbers['videos']:,} videos, {scored}"
     return (
-        f"<h1>Zero-shot evaluation on {escape(data.name)}</h1>"
-        f'<p class="lead">{numbers["videos"]} videos, {numbers["frames"]} frames, '
-        f"{numbers['fps']:g} a second; {escape(notes)}.</p>"
-        f'<ul class="headline">{"".join(cards)}</ul>'
+        f"<h1>{escaped(kind)} evaluation on {escaped(numbers['dataset'])}</h1>"
+        f'<p class="lead">{escaped(scored)}. {escaped(_learnt(numbers))}</p>'
     )
 
 
-def _card(label: str, value: float | None, chance: float | None) -> str:
-    shown, guessed = format_number(value), format_number(chance)
-    return f'<li><b>{shown}</b>{label}<br><span class="note">chance {guessed}</span></li>'
+def _learnt(numbers: dict[str, Any]) -> str:
+    if numbers["prompts"] is not None:
+        return "The model compares what it sees with sentences; it learns no labels of this dataset."
+    videos, setting, seed = len(numbers["train_videos"]), numbers["setting"], numbers["seed"]
+    return f"A logistic regression has learnt from {videos:,} other videos ({setting}, seed {seed})."
 
 
-def _table(scores: dict[str, Any]) -> str:
-    rows = [
-        f"<tr><td><code>{name}</code></td>"
-        f'<td class="number">{format_number(scores[name])}</td><td>{rule}</td></tr>'
-        for name, rule in RULES.items()
-        if name in scores
-    ]
-    return f"<table><tr><th>metric</th><th>value</th><th>how it is averaged</th></tr>{''.join(rows)}</table>"
+def _amount(numbers: dict[str, Any]) -> str:
+    frames, unit = numbers["frames"], numbers["unit"]
+    if unit != "second":
+        return f"{frames:,} {unit}s"
+    minutes = frames / numbers["fps"] / 60
+    length = f"{minutes / 60:.1f} hours" if minutes >= 120 else f"{minutes:.1f} minutes"
+    return f"{length} in {frames:,} frames, {numbers['fps']:g} a second"
 
 
-def _figure(svg: str, caption: str) -> str:
-    labelled = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(caption)}" ', 1)
-    return f'<figure>{labelled}<figcaption class="note">{escape(caption)}</figcaption></figure>'
-
-
-def _foot(numbers: dict[str, Any], data: Dataset) -> str:
-    prompts = numbers["prompts"]
+def _series(settings: dict[str, Any]) -> str:
+    """Return the headlines of all settings: mean and standard deviation over seeds."""
+    if not settings:
+        return ""
+    first = next(iter(settings.values()))
+    head = "".join(f"<th>{escaped(name)}</th>" for name in settings)
+    rows = []
+    for headline in headlines_of(first):
+        cells = "".join(
+            f'<td class="number">{_over_seeds(told, (name, *headline.key))}</td>'
+            for name, told in settings.items()
+        )
+        rows.append(f"<tr><td>{escaped(headline.label)}</td>{cells}</tr>")
+    videos = "".join(f'<td class="number">{_few(told["train_videos"])}</td>' for told in settings.values())
     return (
-        f"<footer>Protocol <code>{escape(numbers['protocol'])}</code>; "
-        f"weights <code>{escape(numbers['weights'])}</code>; "
-        f"prompts <code>{escape(prompts['file'])}</code> version {prompts['version']} "
-        f"({escape(prompts['variant'])}), sha256 <code>{prompts['sha256']}</code>; "
-        f"data sha256 <code>{numbers['data_sha256']}</code>. "
-        f"Dataset: {escape(data.source)}, {escape(data.licence)}. "
-        "All numbers stand in metrics.json beside this file, the predictions in predictions.npz.</footer>"
+        "<h2>From few labels to many</h2><p>Means over seeds, with the standard deviation where there are "
+        "several. The rest of this report is of the last setting, under its first seed.</p>"
+        f'<div class="scroll"><table><tr><th></th>{head}</tr>{"".join(rows)}'
+        f"<tr><td>videos learnt from</td>{videos}</tr></table></div>"
     )
+
+
+def _over_seeds(told: dict[str, Any], place: tuple[str, str, str]) -> str:
+    key, scores = ("settings", *place), told[place[1]][place[2]]
+    mean = number_html(scores["mean"], (*key, "mean"))
+    if scores["sd"] is None:
+        return mean
+    return f'{mean} <span class="soft">({number_html(scores["sd"], (*key, "sd"))})</span>'
+
+
+def _few(counts: list[int]) -> str:
+    least, most = min(counts), max(counts)
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _smoothed(numbers: dict[str, Any]) -> str:
+    if "smoothed" not in numbers:
+        return ""
+    seconds = f"{numbers['smoothed']['seconds']:g}"
+    return (
+        f"<h3>After smoothing over {seconds} seconds</h3>"
+        "<p>Reported apart: smoothing uses what comes later, and all numbers above are without it.</p>"
+        f"{metric_table(numbers, ('smoothed',))}"
+    )
+
+
+def _notes(numbers: dict[str, Any]) -> str:
+    notes = [escaped(str(note)) for note in numbers["notes"]]
+    return f"<h2>Notes</h2>{bullet_list(notes)}" if notes else ""

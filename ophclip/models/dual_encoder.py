@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from ophclip.config import load_config, to_toml
 from ophclip.errors import DamageError, UsageError
 from ophclip.files import replace_file
+from ophclip.models.pooling import Pooling
+from ophclip.models.recompute import recompute_in_backward
+from ophclip.models.scope import hold_frozen, num_trained, set_scope
+from ophclip.models.tokens import Tokens
 from ophclip.video.geometry import Geometry
 
 MAX_LOG_SCALE = math.log(100)  # CLIP's clamp
@@ -36,14 +40,36 @@ class ModelConfig:
     """True: frames are encoded here. False: features of the frozen tower `vision` are read from a cache."""
     temperature: float = 0.1
     """Of the contrastive losses; the first value if it is learned."""
+    text_pooling: Pooling = "auto"
+    """From token states to one row: "lineage", "mean", "cls", "eos", or "auto" for the tower's own."""
+    train_vision: str = "full"
+    """What of the visual tower trains: "full", "frozen", or "last-n" for its last n blocks."""
+    train_text: str = "full"
+    """What of the text tower trains, as above."""
+    recompute_activations: bool = False
+    """Keep only the inputs of each block and compute the rest again in the backward pass."""
+
+    def __post_init__(self) -> None:
+        num_trained(self.train_vision, "train_vision")
+        num_trained(self.train_text, "train_text")
 
 
-class TextTower(Protocol):
-    """Texts to `[n, dim]`."""
+class Tower(Protocol):
+    """What scope and recomputation need of a tower."""
 
     dim: int
 
-    def __call__(self, texts: Sequence[str], max_tokens: int) -> Tensor: ...
+    @property
+    def blocks(self) -> list[nn.Module]: ...
+
+    @property
+    def stem(self) -> nn.Module | None: ...
+
+
+class TextTower(Tower, Protocol):
+    """Texts to `[n, dim]`."""
+
+    def __call__(self, texts: Sequence[str] | Tokens, max_tokens: int) -> Tensor: ...
 
 
 class DualEncoder(nn.Module):
@@ -54,14 +80,25 @@ class DualEncoder(nn.Module):
         self.config = config
         vision = build_vision(config.vision)
         self.vision = vision if config.trains_vision else None
-        self.image_projection = nn.Linear(int(cast(int, vision.dim)), config.dim)
-        self.text = build_text(config.text)
-        text_dim = int(cast(TextTower, self.text).dim)
+        self.image_projection = nn.Linear(cast(Tower, vision).dim, config.dim)
+        self.text = build_text(config.text, config.text_pooling)
+        text_dim = cast(Tower, self.text).dim
         # The lineage projects the image into the text space and leaves the text as it is.
         self.text_projection: nn.Module = (
             nn.Identity() if text_dim == config.dim else nn.Linear(text_dim, config.dim)
         )
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
+        # A tuple, which does not register the modules a second time.
+        self._frozen = (
+            *_prepare(self.vision, config.train_vision, "train_vision", config.recompute_activations),
+            *_prepare(self.text, config.train_text, "train_text", config.recompute_activations),
+        )
+
+    def train(self, mode: bool = True) -> DualEncoder:
+        """Set training mode, in which what is frozen stays in evaluation mode."""
+        super().train(mode)
+        hold_frozen(self._frozen)
+        return self
 
     @property
     def dim(self) -> int:
@@ -92,8 +129,11 @@ class DualEncoder(nn.Module):
         """Embed features `[..., F]` of the visual tower as `[..., D]`."""
         return cast(Tensor, self.image_projection(features))
 
-    def embed_text(self, texts: Sequence[str], max_tokens: int = 77) -> Tensor:
-        """Embed `texts` as `[n, D]`, reading at most `max_tokens` tokens of each."""
+    def embed_text(self, texts: Sequence[str] | Tokens, max_tokens: int = 77) -> Tensor:
+        """Embed `texts` as `[n, D]`, reading at most `max_tokens` tokens of each.
+
+        `Tokens` are taken where the text tower made them (`Tokenizing`), for the same `max_tokens`.
+        """
         return cast(Tensor, self.text_projection(cast(TextTower, self.text)(texts, max_tokens)))
 
 
@@ -108,15 +148,30 @@ def build_vision(name: str) -> nn.Module:
     return PretrainedVision(name)
 
 
-def build_text(name: str) -> nn.Module:
-    """Build the text tower of that name."""
+def build_text(name: str, pooling: Pooling = "auto") -> nn.Module:
+    """Build the text tower of that name: texts to `[n, dim]`."""
     if name == "tiny":
         from ophclip.models.tiny import TinyText
 
+        if pooling != "auto":
+            raise UsageError(
+                f"text_pooling must be auto for the text tower 'tiny', which has its own, got {pooling!r}",
+                remedy="set text_pooling=auto, or another text tower",
+            )
         return TinyText()
     from ophclip.models.pretrained import PretrainedText
 
-    return PretrainedText(name)
+    return PretrainedText(name, pooling)
+
+
+def _prepare(tower: nn.Module | None, scope: str, key: str, recompute: bool) -> list[nn.Module]:
+    if tower is None:
+        return []
+    blocks, stem = cast(Tower, tower).blocks, cast(Tower, tower).stem
+    if recompute:
+        for block in [stem, *blocks] if stem is not None else blocks:
+            recompute_in_backward(block)
+    return set_scope(tower, blocks, scope, key)
 
 
 def build_model(config: ModelConfig, *, seed: int = 0) -> DualEncoder:

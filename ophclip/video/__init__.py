@@ -3,6 +3,7 @@
 
 from ophclip.video.decode import BATCH_SIZE, Decoder, FrameSource, open_source
 from ophclip.video.encode import write_video
+from ophclip.video.frames import FrameFormat, Normalization
 from ophclip.video.geometry import Geometry
 from ophclip.video.probe import VideoInfo, probe
 from ophclip.video.sampling import SamplingPlan, check_fps, plan_sampling
@@ -10,8 +11,10 @@ from ophclip.video.sampling import SamplingPlan, check_fps, plan_sampling
 __all__ = [
     "BATCH_SIZE",
     "Decoder",
+    "FrameFormat",
     "FrameSource",
     "Geometry",
+    "Normalization",
     "SamplingPlan",
     "VideoInfo",
     "check_fps",

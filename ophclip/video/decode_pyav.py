@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,16 @@ class PyavSource:
 
         codec = ".".join(str(part) for part in av.library_versions["libavcodec"])
         return f"{av.__version__} libavcodec {codec}"
+
+    def group_of(self, info: VideoInfo) -> None:
+        """Return None: nothing is gained by reading several videos together."""
+
+    def read_together(
+        self, videos: Sequence[tuple[VideoInfo, SamplingPlan]]
+    ) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield the frames of each video in turn."""
+        for number, (info, plan) in enumerate(videos):
+            yield from ((number, frames) for frames in self.read(info, plan))
 
     def read(self, info: VideoInfo, plan: SamplingPlan) -> Iterator[NDArray[np.uint8]]:
         """Yield uint8 batches `[n, H, W, 3]`, RGB, in the order of the plan.

@@ -85,13 +85,19 @@ def test_the_record_keeps_every_figure_and_the_table_comes_last(tmp_path: Path) 
     (tmp_path / "portable.json").write_text(json.dumps(facts))
     (tmp_path / "hopper.json").write_text("")  # a path that this GPU does not have leaves nothing
     (tmp_path / "stages.tsv").write_text("build\t12\tok\nbench hopper\t1\tnot available\n")
-    record = ["--stages", "stages.tsv", "--to", "records", "--seconds", 13]
+    cache = {"device": "cuda", "encoder": "tiny", "key": {"precision": "bf16"}, "left_out": ["decode 8K x 7"]}
+    cache["figures"] = {"build x 7": {"videos": 64, "video_s_per_s": 1234.5, "shares": {"decode": 0.9}}}
+    (tmp_path / "cache.figures").write_text(json.dumps(cache))
+    record = ["--stages", "stages.tsv", "--to", "records", "--seconds", 13, "--cache", "cache.figures"]
     done = python(BENCHMARKS / "gpu_record.py", *record, "portable.json", "hopper.json", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     (written,) = (tmp_path / "records").iterdir()
     assert written.name == f"{facts['date'][:10]}-cpu.json"
     stored = json.loads(written.read_text())
-    assert stored["paths"] == {"portable": facts}
+    assert (stored["paths"], stored["cache"]) == ({"portable": facts}, cache)
+    assert "cache: tiny bf16 on cuda" in done.stdout
+    assert "build x 7            videos 64, video_s_per_s 1,23" in done.stdout
+    assert "no time for: decode 8K x 7" in done.stdout
     assert [stage["outcome"] for stage in stored["stages"]] == ["ok", "not available"]
     assert "hopper: no figures" in done.stdout
     last = done.stdout.splitlines()[-4:]
@@ -106,6 +112,36 @@ def test_a_check_that_timed_nothing_fails_and_still_shows_its_stages(tmp_path: P
     assert done.returncode == 1
     assert "FAILED, exit 1" in done.stdout
     assert not (tmp_path / "records").exists()
+
+
+def test_the_build_of_a_cache_is_timed_on_a_cpu_as_on_a_gpu(tmp_path: Path) -> None:
+    options = ["--device", "cpu", "--encoder", "tiny", "--smoke"]
+    done = python(BENCHMARKS / "gpu_cache.py", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["left_out"] == []
+    assert list(found["figures"]) == [
+        "encode",
+        "build x 1",
+        "build x 2",
+        "decode 64x48 x 1",
+        "decode 64x48 x 2",
+    ]
+    assert found["figures"]["decode 64x48 x 2"]["codec"] == "vp9"
+    rates = [rate for figures in found["figures"].values() for rate in figures.values()]
+    assert all(rate > 0 for rate in rates if isinstance(rate, int | float))
+
+
+def test_what_there_is_no_time_for_is_named(tmp_path: Path) -> None:
+    options = ["--device", "cpu", "--encoder", "tiny", "--smoke", "--seconds", "-1"]
+    done = python(BENCHMARKS / "gpu_cache.py", *options, cwd=tmp_path)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["figures"], found["left_out"][0]) == ({}, "encode")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+def test_without_a_gpu_the_cache_cannot_be_timed_on_one(tmp_path: Path) -> None:
+    assert python(BENCHMARKS / "gpu_cache.py", cwd=tmp_path).returncode == 77
 
 
 def test_what_runs_under_the_sanitizer_runs(tmp_path: Path) -> None:

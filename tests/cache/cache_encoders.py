@@ -47,6 +47,11 @@ def leave() -> NoReturn:
     os._exit(7)
 
 
+def kill_parent() -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)  # the system ends this process with its parent
+
+
 def sleep() -> None:
     time.sleep(600)
 
@@ -66,6 +71,10 @@ def crash_at_start(device: str) -> NoReturn:
 
 def refuse_to_start(device: str) -> NoReturn:
     raise ImportError(f"no such library on {device}")
+
+
+def make_statistics(device: str) -> Statistics:
+    return Statistics()
 
 
 def other_weights(device: str) -> Statistics:

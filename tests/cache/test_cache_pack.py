@@ -26,11 +26,11 @@ from cache_children import finish, start
 from cache_corpus import DIM, provenance, random_rows, store, tree, write_cache
 
 from ophclip.cache import FeatureCache, open_cache, pack_cache, sharded
-from ophclip.cache.commit import CacheWriter, StorageError
+from ophclip.cache.commit import CacheWriter
 from ophclip.cache.exclusive import alone_in
 from ophclip.cache.packed import PackedCache
 from ophclip.cache.sharded import Grid, rows_at_a_time
-from ophclip.errors import DamageError, UsageError
+from ophclip.errors import DamageError, StorageError, UsageError
 
 PAGE = 4096
 SHARD, CHUNK = 64, 8  # rows, instead of 65,536 and 256

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from cache_corpus import Statistics, build, frame_rows, write_clip
 
 from ophclip.cache import CacheInput, open_cache
+from ophclip.cache.looking import Looking
 from ophclip.cache.measure import measure
 from ophclip.cache.plan import Plan, Planned, plan_cache
 from ophclip.cache.survey import survey_file
@@ -162,6 +165,44 @@ def test_files_that_cannot_be_read_are_listed_with_the_reason(tmp_path: Path) ->
     assert "no video stream" in reasons["sound"]
     assert "No such file" in reasons["gone"]
     assert [video.video_id for video in plan.readable] == ["whole"]
+
+
+def write_hanging(path: Path) -> Path:
+    """Write an MPEG stream that goes on with terabytes of nothing, without taking their space."""
+    encode(path, list(range(100)), Fraction(1, 25), codec="mpeg1video")
+    with path.open("r+b") as file:
+        file.truncate(4 << 40)
+    return path
+
+
+def test_files_that_hang_are_said_to_and_the_others_are_looked_at(tmp_path: Path) -> None:
+    hanging = [write_hanging(tmp_path / f"hanging{number}.mpg") for number in range(3)]
+    good = [encode(tmp_path / f"good{number}.mp4", EVEN) for number in range(3)]
+    inputs = [CacheInput(path.stem, path) for path in (*hanging, *good)]
+    begin = time.monotonic()
+    plan = plan_cache(inputs, tmp_path / "c.zarr", encoder=Statistics(), fps=2, threads=2, deadline_s=1.5)
+    assert time.monotonic() - begin < 60, "hours, if it waited for one of them"
+    assert [video.video_id for video in plan.readable] == ["good0", "good1", "good2"]
+    assert {video.reason for video in plan.unreadable} == {
+        f"{path}: hangs: its header and first packets were not read in 1.5 s" for path in hanging
+    }
+    while any(thread.name == "ophclip look" for thread in threading.enumerate()):
+        assert time.monotonic() - begin < 60, "threads that nobody waits for end by themselves"
+        time.sleep(0.1)
+
+
+def test_looking_keeps_the_order_and_gives_up_on_what_takes_too_long() -> None:
+    never = threading.Event()
+
+    def look(number: int) -> str:
+        if number % 4 == 1:
+            never.wait()
+        return str(number)
+
+    looking = Looking(range(20), look, lambda number, seconds: f"{number} in {seconds}", lambda _: 0.3)
+    expected = [f"{number} in 0.3" if number % 4 == 1 else str(number) for number in range(20)]
+    assert list(looking.results(2)) == expected
+    never.set()
 
 
 def test_a_container_that_declares_no_length_is_measured(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cache_children import finish, start
 from cache_corpus import Statistics, build, frame_rows, tree, write_clip
+from cache_encoders import make_statistics
 
 from ophclip.cache import CacheInput, open_cache
 from ophclip.cache.content import content_hash
@@ -33,7 +34,7 @@ def path(inputs: list[CacheInput], tmp_path: Path) -> Path:
 
 
 def rows_of(path: Path, video_id: str) -> Path:
-    return path / "videos" / video_id / "c" / "0" / "0"
+    return next(file for file in (path / "videos" / video_id / "c").rglob("0") if file.is_file())
 
 
 def journals(path: Path) -> list[Path]:
@@ -66,6 +67,21 @@ def test_what_is_damaged_is_extracted_anew_and_the_rest_untouched(path: Path) ->
     assert (again.findings, again.notes, again.content_hash) == ([], [], expected)
 
 
+@pytest.mark.parametrize("stream", ["features", "frames"])
+def test_workers_extract_anew_what_one_process_does(
+    stream: str, inputs: list[CacheInput], path: Path, tmp_path: Path
+) -> None:
+    if stream == "frames":
+        path = tmp_path / "frames.zarr"
+        build(inputs, path, encoder=frame_rows())
+    sound = tree(path)
+    damage_some(path)
+    encoder = (lambda: None) if stream == "frames" else Statistics
+    report = repair_cache(path, encoder=encoder, workers=2, make_encoder=make_statistics)
+    assert (report.repaired, report.failed) == (["v0", "v1", "v2"], {})
+    assert tree(path) == sound
+
+
 def test_a_whole_cache_is_left_as_it_is(path: Path) -> None:
     before, untouched = tree(path), states(path, ["v0", "v1", "v2", "v3"])
 
@@ -77,6 +93,7 @@ def test_a_whole_cache_is_left_as_it_is(path: Path) -> None:
         "differing": [],
         "adopted": [],
         "mended": [],
+        "removed": [],
         "failed": {},
     }
     assert (tree(path), states(path, ["v0", "v1", "v2", "v3"])) == (before, untouched)

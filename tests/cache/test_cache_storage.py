@@ -17,8 +17,9 @@ from cache_children import finish, start
 from cache_corpus import provenance, random_rows, store, write_cache
 
 from ophclip.cache import open_cache
-from ophclip.cache.commit import CacheWriter, StorageError
+from ophclip.cache.commit import CacheWriter
 from ophclip.cache.verify import verify_cache
+from ophclip.errors import StorageError
 
 PAGE = 4096
 

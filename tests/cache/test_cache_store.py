@@ -149,12 +149,6 @@ def test_a_video_that_is_not_there_is_a_usage_error(cache: FeatureCache, read: A
         read(cache, "twu")
 
 
-def test_an_object_store_is_refused_by_name() -> None:
-    for path in ("s3://bucket/c.zarr", Path("s3://bucket/c.zarr")):
-        with pytest.raises(UsageError, match="object stores are not supported; name a local folder"):
-            open_cache(path)
-
-
 def test_a_folder_that_holds_no_cache_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no cache at .*; build one: ophclip cache build"):
         open_cache(tmp_path)

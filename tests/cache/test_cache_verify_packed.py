@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zarr
 from cache_corpus import Statistics, random_rows, write_cache
 
 from ophclip.cache import open_cache, pack_cache
@@ -67,6 +69,50 @@ def test_a_flipped_bit_is_found(name: str, find: bytes, damaged: list[str], path
     assert report.findings
     assert report.remedy.startswith("pack it again")
     assert report.content_hash == ""
+
+
+CHUNKS = 65_536 // 256  # inner, of which all rows are in the first
+
+
+@pytest.mark.parametrize(("name", "row_bytes"), [("rows/c/0/0", 12), ("times/c/0", 8), ("pts/c/0", 8)])
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("filling", "filled up with zeros"),
+        ("offset", "offsets and lengths"),
+        ("length", "offsets and lengths"),
+        ("absent", "offsets and lengths"),
+        ("checksum", "checksum"),
+    ],
+)
+def test_a_flip_behind_the_rows_of_a_shard_is_found_where_zarr_would_stumble(
+    name: str, row_bytes: int, place: str, says: str, path: Path
+) -> None:
+    index = 256 * row_bytes
+    assert (path / name).stat().st_size == index + 16 * CHUNKS + 4
+    places = {"filling": index - 1, "offset": index, "length": index + 9, "absent": index + 16 * CHUNKS - 1}
+    flip(path / name, (places | {"checksum": index + 16 * CHUNKS + 3})[place])
+    report = verify_cache(path)
+    (finding,) = report.findings
+    assert (finding.item, finding.kind) == (name, "root")
+    assert says in finding.what
+    if place in ("offset", "length", "checksum"):
+        with pytest.raises(Exception):  # noqa: B017, PT011 (whatever Zarr and its codecs raise)
+            zarr.open_group(path, mode="r")[name.partition("/")[0]][:]
+
+
+def test_every_file_of_a_packed_cache_is_checked_to_the_byte(path: Path) -> None:
+    """The checks of one file may not depend on another one: each is flipped alone."""
+    files = [file for file in sorted(path.rglob("*")) if file.is_file() and file.name != "lock"]
+    assert len(files) > 15
+    for file in files:
+        whole = file.read_bytes()
+        for byte in sorted({0, len(whole) // 3, len(whole) // 2, len(whole) - 1}):
+            flip(file, byte)
+            with suppress(DamageError, UsageError):
+                assert verify_cache(path).findings, (file, byte)
+            file.write_bytes(whole)
+    assert verify_cache(path).findings == []
 
 
 def drop_a_line(path: Path) -> None:

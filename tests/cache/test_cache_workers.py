@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from cache_encoders import (
 
 from ophclip.cache import CacheInput, open_cache
 from ophclip.cache.journal import read_failures
+from ophclip.cache.member import Member
+from ophclip.cache.messages import Pulse, Ready, Turned
 from ophclip.cache.supervisor import WorkerError
 from ophclip.errors import OphclipError, UsageError
 
@@ -215,6 +217,37 @@ def test_short_videos_share_full_batches_and_get_the_rows_of_their_own(
         assert tree(path.with_suffix(f".{workers}")) == tree(built)
     with pytest.raises(RuntimeError, match="got a batch of 6"):
         build(clips, tmp_path / "alone.zarr", **options | {"fills_batches": False})
+
+
+@pytest.fixture
+def member() -> Iterator[Member]:
+    made = Member(b"", "cpu", 1)
+    yield made
+    made.kill()
+    made.ended()
+
+
+def test_no_video_is_condemned_for_time_that_is_spent_on_several_together(member: Member) -> None:
+    for name in "ab":
+        member.give(CacheInput(name, Path(name)))
+        member.note(Turned("decode", name))
+    member.note(Pulse({"a": 9.0, "b": 9.0}, is_shared=True))
+    assert set(member.overdue(5.0)) == {"a", "b"}
+    assert member.is_stuck, "so that each is tried alone"
+    member.note(Pulse({"a": 9.0}))
+    assert set(member.overdue(5.0)) == {"a"}
+    assert not member.is_stuck
+
+
+@pytest.mark.parametrize(("side_by_side", "few", "many"), [(1, 2, 8), (4, 5, 32)])
+def test_a_worker_has_as_many_videos_in_hand_as_it_decodes_and_one_more(
+    side_by_side: int, few: int, many: int, member: Member
+) -> None:
+    member.note(Ready(side_by_side))
+    for is_plenty, count in ((False, few), (True, many)):
+        while member.has_room_for(CacheInput("next", Path("next")), is_plenty=is_plenty):
+            member.give(CacheInput(str(len(member.in_hand)), Path("some")))
+        assert len(member.in_hand) == count
 
 
 def test_the_report_counts_the_work_of_each_stage(clips: list[CacheInput], tmp_path: Path) -> None:

@@ -124,14 +124,34 @@ def test_repair_without_the_video_file_exits_4_and_names_it(tmp_path: Path) -> N
     assert done.stderr.startswith(f"error: {path}: 1 items are still damaged")
 
 
-def test_features_are_repaired_with_the_encoder_that_the_cache_names(original: Path, tmp_path: Path) -> None:
-    path = tmp_path / "c.zarr"
-    run("build", original / "videos" / "a.mp4", "--out", path, "--device", "cpu", "--quiet")
-    sound = (path / "videos" / "a" / "c" / "0" / "0").read_bytes()
-    (path / "videos" / "a" / "c" / "0" / "0").write_bytes(sound[:-2])
-    assert run("repair", path, "--device", "cpu", "--quiet").returncode == 0
-    assert (path / "videos" / "a" / "c" / "0" / "0").read_bytes() == sound
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [("h264", ()), ("vp9", ("--decoder", "dali", "--engines", 2, "--precision", "bf16", "--batch-size", 4))],
+)
+def test_features_are_repaired_with_the_encoder_that_the_cache_names(
+    codec: Any, options: tuple[object, ...], tmp_path: Path
+) -> None:
+    path, video = tmp_path / "c.zarr", tmp_path / "a.mp4"
+    write_video(video, draw(1), 4, codec)
+    run("build", video, "--out", path, "--device", "cpu", "--quiet", *options)
+    key = open_cache(path).provenance["key"]
+    assert key["precision"] == ("bf16" if options else "fp32")
+    rows = path / "videos" / "a" / "c" / "0" / "0"
+    sound = rows.read_bytes()
+    rows.write_bytes(sound[:-2])
+    size = ("--batch-size", 4) if options else ()
+    repaired = run("repair", path, "--device", "cpu", "--workers", 1, *size)
+    assert (repaired.returncode, rows.read_bytes()) == (0, sound)
     assert run("verify", path, "--sample", 1, "--device", "cpu", "--quiet").returncode == 0
+
+
+def test_another_precision_than_that_of_the_cache_is_refused(original: Path, tmp_path: Path) -> None:
+    command = ("build", original / "videos" / "a.mp4", "--out", tmp_path / "c.zarr", "--device", "cpu")
+    options = ("--workers", 0, "--quiet")
+    assert run(*command, *options).returncode == 0
+    done = run(*command, *options, "--precision", "bf16")
+    assert done.returncode == 2
+    assert "precision" in done.stderr
 
 
 def test_verify_sets_apart_what_it_cannot_check_and_exits_3(tmp_path: Path) -> None:

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Datasets and predictions made by hand, without a model or a video."""
+"""Predictions made by hand, without a model or a video."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from ophclip.evaluate.datasets import Dataset, Item
-from ophclip.evaluate.scores import VideoPrediction
+from ophclip.evaluate.predictions import Predictions, VideoPrediction
 
 PHASES = ["incision", "rhexis", "phaco"]
 INSTRUMENTS = ["keratome", "forceps"]
@@ -25,25 +23,35 @@ def predicted(
 ) -> VideoPrediction:
     """Return a video whose phases and cosines are as given; an instrument is probable where it is > 0."""
     length = len(truth)
-    instruments = np.zeros((length, 2), np.int64) if present is None else np.array(present)
-    scores = np.array(cosines if cosines is not None else np.zeros((length, 2)), dtype=np.float32)
+    instruments = (
+        np.zeros((length, 2), np.int64) if present is None else np.array(present, np.int64).reshape(length, 2)
+    )
+    scores = np.array(cosines if cosines is not None else np.zeros((length, 2)), dtype=np.float32).reshape(
+        length, 2
+    )
     return VideoPrediction(
-        item=Item(video_id, Path(f"{video_id}.mp4"), np.array(truth, dtype=np.int64), instruments),
+        video_id=video_id,
         times_s=np.arange(length, dtype=np.float64),
+        true_phases=np.array(truth, dtype=np.int64),
+        true_instruments=instruments,
         phase_probabilities=np.eye(len(PHASES), dtype=np.float32)[list(phases)],
-        instrument_cosines=scores,
+        instrument_scores=scores,
         instrument_probabilities=(scores > 0).astype(np.float32),
     )
 
 
-def dataset_of(predictions: Sequence[VideoPrediction], *, notes: Sequence[str] = ()) -> Dataset:
-    """Return the dataset that these predictions are of."""
-    return Dataset(
-        name="made",
-        items=[prediction.item for prediction in predictions],
-        phase_names=PHASES,
-        instrument_names=INSTRUMENTS,
-        source="made by hand",
-        licence="Apache-2.0",
-        notes=list(notes),
-    )
+def made(videos: Sequence[VideoPrediction], *, notes: Sequence[str] = ()) -> Predictions:
+    """Return these videos as the predictions of a protocol."""
+    facts = {
+        "protocol": "zero-shot/frame/1",
+        "dataset": "made",
+        "data_sha256": "d" * 64,
+        "weights": "w" * 16,
+        "prompts": {"file": "own.toml", "version": 3, "sha256": "p" * 64, "variant": "all"},
+        "fps": 1.0,
+        "unit": "second",
+        "source": "made by hand",
+        "licence": "Apache-2.0",
+        "notes": list(notes),
+    }
+    return Predictions(facts, PHASES, INSTRUMENTS, list(videos))

@@ -8,15 +8,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from ophclip.cache import open_cache
 from ophclip.errors import OphclipError, UsageError
-from ophclip.evaluate import Results, evaluate
-from ophclip.evaluate.datasets import Dataset, load_dataset
-from ophclip.evaluate.protocol import _data_hash, _rounded
-from ophclip.evaluate.scores import VideoPrediction, instrument_scores, phase_scores
+from ophclip.evaluate import Results, evaluate, rescore
+from ophclip.evaluate.datasets import load_dataset
+from ophclip.evaluate.facts import data_hash
 from ophclip.models import ModelConfig, build_model, save_model
 
 
@@ -31,27 +29,6 @@ def own_corpus(simulated_corpus: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(simulated_corpus, tmp_path / "corpus"))
 
 
-def recomputed(data: Dataset, stored: Path) -> dict[str, dict[str, object]]:
-    """Compute the numbers from predictions.npz and the labels of the dataset alone."""
-    with np.load(stored, allow_pickle=False) as arrays:
-        predictions = [
-            VideoPrediction(
-                item,
-                *(
-                    arrays[f"{item.video_id}/{name}"]
-                    for name in (
-                        "times_s",
-                        "phase_probabilities",
-                        "instrument_cosines",
-                        "instrument_probabilities",
-                    )
-                ),
-            )
-            for item in data.items
-        ]
-    return {"phase": phase_scores(data, predictions), "instrument": instrument_scores(data, predictions)}
-
-
 def test_every_file_is_written_and_no_temporary_one_is_left(results: Results) -> None:
     files = {path.name for path in results.out.iterdir()}
     assert files == {"metrics.json", "predictions.npz", "report.html", "plots", "features.zarr"}
@@ -60,9 +37,23 @@ def test_every_file_is_written_and_no_temporary_one_is_left(results: Results) ->
         "phase_classes",
         "phase_confusion",
         "instrument_classes",
-        "instrument_timelines",
+        "instrument_timeline_1",
+        "instrument_timeline_2",
+        "instrument_timeline_3",
     }
     assert json.loads((results.out / "metrics.json").read_text()) == results.numbers
+
+
+def test_figures_that_a_result_no_longer_has_are_removed_and_nobody_elses(
+    results: Results, tmp_path: Path
+) -> None:
+    shutil.copy(results.out / "predictions.npz", tmp_path)
+    (tmp_path / "plots").mkdir()
+    for name in ("instrument_timeline_9.svg", "my.svg"):
+        (tmp_path / "plots" / name).write_text("")
+    rescore(tmp_path)
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert names == {"my.svg", *(path.name for path in (results.out / "plots").iterdir())}
 
 
 def test_the_result_names_protocol_data_weights_and_prompts(results: Results) -> None:
@@ -89,9 +80,20 @@ def test_the_summary_takes_its_numbers_from_the_result(results: Results) -> None
     }
 
 
-def test_predictions_allow_recomputing_every_number(results: Results, simulated_corpus: Path) -> None:
-    again = recomputed(load_dataset("simulated", simulated_corpus), results.out / "predictions.npz")
-    assert _rounded(again) == {task: results.numbers[task] for task in again}
+def test_stored_predictions_give_every_file_again_without_model_or_data(
+    results: Results, tmp_path: Path
+) -> None:
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    shutil.copy(results.out / "predictions.npz", stored)
+    assert rescore(stored).numbers == results.numbers
+    assert rescore(stored / "predictions.npz", tmp_path / "elsewhere").out == tmp_path / "elsewhere"
+    written = [path.relative_to(stored) for path in stored.rglob("*") if path.is_file()]
+    assert len(written) == 10
+    for name in written:
+        assert (stored / name).read_bytes() == (results.out / name).read_bytes(), name
+        if name.name != "predictions.npz":
+            assert (tmp_path / "elsewhere" / name).read_bytes() == (results.out / name).read_bytes(), name
 
 
 def test_a_second_evaluation_gives_the_same_bytes_and_decodes_nothing(
@@ -113,7 +115,7 @@ def test_a_run_that_was_trained_on_is_embedded_anew(
     run.mkdir()
     save_model(build_model(ModelConfig(dim=32, image_size=32), seed=4), run)
     shutil.copytree(results.out, out)
-    names = ("metrics.json", "predictions.npz", "report.html", "plots/instrument_timelines.svg")
+    names = ("metrics.json", "predictions.npz", "report.html", "plots/instrument_classes.svg")
     for number, name in enumerate(names):
         (tmp_path / str(number)).hardlink_to(out / name)
     trained = evaluate(run, dataset="simulated", root=simulated_corpus, out=out)
@@ -142,15 +144,15 @@ def test_results_go_into_the_run_unless_told_otherwise(
     assert found.numbers["data_sha256"] != results.numbers["data_sha256"]
 
 
-def test_the_data_hash_is_of_what_is_scored_and_not_of_its_order(simulated_corpus: Path) -> None:
+def test_thedata_hash_is_of_what_is_scored_and_not_of_its_order(simulated_corpus: Path) -> None:
     data = load_dataset("simulated", simulated_corpus)
-    before = _data_hash(data)
-    assert _data_hash(replace(data, items=data.items[::-1])) == before
-    assert _data_hash(replace(data, items=data.items[1:])) != before
-    assert _data_hash(replace(data, fps=2.0)) != before
+    before = data_hash(data)
+    assert data_hash(replace(data, items=data.items[::-1])) == before
+    assert data_hash(replace(data, items=data.items[1:])) != before
+    assert data_hash(replace(data, fps=2.0)) != before
     assert data.items[0].phases is not None
     data.items[0].phases[0] += 1
-    assert _data_hash(data) != before
+    assert data_hash(data) != before
 
 
 def test_a_video_shorter_than_its_labels_is_refused(own_corpus: Path, untrained_run: Path) -> None:

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from ophclip.evaluate.prompts import Prompts
-from ophclip.evaluate.zero_shot import class_probabilities, embed_classes, presence_scores
+from ophclip.evaluate.rows import Rows
+from ophclip.evaluate.zero_shot import ClassTexts, embed_classes, score_rows
 from ophclip.models import DualEncoder, load_model
 
 
@@ -21,6 +22,15 @@ def model(untrained_run: Path) -> DualEncoder:
 def unit_rows(count: int, dim: int, seed: int = 0) -> np.ndarray:
     rows = np.random.default_rng(seed).normal(size=(count, dim)).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def texts_of(phases: np.ndarray) -> ClassTexts:
+    nothing = np.zeros((0, phases.shape[1]), dtype=np.float32)
+    return ClassTexts(phases, nothing, nothing)
+
+
+def class_probabilities(frames: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    return texts_of(classes).score(frames).phase_probabilities
 
 
 def test_probabilities_are_a_softmax_over_a_hundred_times_the_cosine() -> None:
@@ -54,7 +64,8 @@ def test_an_instrument_is_present_where_its_sentences_beat_those_of_its_absence(
     prompts = Prompts([["keratome"], ["forceps"]], [["no keratome"], ["no forceps"]])
     positive, negative = embed_classes(model, prompts.positives), embed_classes(model, prompts.negatives)
     frames = np.stack([positive[0], negative[0], positive[1], negative[1]])
-    cosines, probability = presence_scores(model, frames, prompts)
+    found = ClassTexts.embed(model, Prompts([], []), prompts).score(frames)
+    cosines, probability = found.instrument_scores, found.instrument_probabilities
     np.testing.assert_allclose(cosines, frames @ positive.T, atol=1e-6)
     assert (probability > 0.5).tolist() == (frames @ positive.T > frames @ negative.T).tolist()
     assert probability[0, 0] > 0.5 > probability[1, 0]
@@ -63,5 +74,33 @@ def test_an_instrument_is_present_where_its_sentences_beat_those_of_its_absence(
 def test_a_task_without_classes_gives_no_scores(model: DualEncoder) -> None:
     frames = unit_rows(4, 32)
     assert class_probabilities(frames, embed_classes(model, [])).shape == (4, 0)
-    cosines, probability = presence_scores(model, frames, Prompts([], []))
-    assert cosines.shape == probability.shape == (4, 0)
+    found = ClassTexts.embed(model, Prompts([], []), Prompts([], [])).score(frames)
+    assert found.instrument_scores.shape == found.instrument_probabilities.shape == (4, 0)
+
+
+def rows_in(*spans: tuple[int, int]) -> Rows:
+    return Rows(
+        np.arange(len(spans), dtype=np.float64),
+        np.zeros(len(spans), np.int64),
+        None,
+        np.array(spans, dtype=np.int64),
+        np.arange(len(spans)),
+    )
+
+
+def test_pooling_embeddings_averages_and_normalises() -> None:
+    frames, classes = unit_rows(6, 16), unit_rows(3, 16, seed=1)
+    found = score_rows(texts_of(classes), rows_in((0, 4), (3, 6)), frames, "emb").phase_probabilities
+    for row, (begin, end) in enumerate([(0, 4), (3, 6)]):
+        mean = frames[begin:end].mean(axis=0)
+        expected = class_probabilities((mean / np.linalg.norm(mean))[None], classes)
+        np.testing.assert_allclose(found[row], expected[0], atol=1e-5)
+
+
+def test_pooling_scores_averages_probabilities() -> None:
+    frames, classes = unit_rows(6, 16), unit_rows(3, 16, seed=1)
+    found = score_rows(texts_of(classes), rows_in((0, 4), (3, 6)), frames, "score").phase_probabilities
+    single = class_probabilities(frames, classes)
+    np.testing.assert_allclose(found, [single[:4].mean(0), single[3:].mean(0)], atol=1e-6)
+    other = score_rows(texts_of(classes), rows_in((0, 4), (3, 6)), frames, "emb").phase_probabilities
+    assert not np.allclose(found, other, atol=1e-3)

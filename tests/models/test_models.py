@@ -10,6 +10,10 @@ import torch.nn.functional as F
 
 from ophclip.errors import DamageError, UsageError
 from ophclip.models import ModelConfig, build_model, load_encoder, load_model, save_model
+from ophclip.models.encoders import default_precision
+from ophclip.models.tiny import TinyText
+from ophclip.models.tokens import Tokens
+from ophclip.video import FrameFormat
 
 
 def frames(count: int, side: int = 96) -> np.ndarray:
@@ -29,6 +33,28 @@ def test_rows_do_not_depend_on_the_batch() -> None:
     together = encoder(frames(5))
     alone = np.concatenate([encoder(frame[None]) for frame in frames(5)])
     np.testing.assert_allclose(together, alone, atol=2e-3)
+
+
+def test_the_precision_changes_the_rows_a_little_and_the_key() -> None:
+    exact, short = load_encoder("tiny"), load_encoder("tiny", precision="bf16")
+    assert (exact.key["precision"], short.key["precision"]) == ("fp32", "bf16")
+    assert {**exact.key, "precision": ""} == {**short.key, "precision": ""}, "of the same weights"
+    one, other = exact(frames(4)).astype(np.float32), short(frames(4)).astype(np.float32)
+    assert not np.array_equal(one, other)
+    assert np.linalg.norm(one - other) < 0.02 * np.linalg.norm(one)
+    assert (default_precision("cpu"), default_precision("cuda:1")) == ("fp32", "bf16")
+
+
+def test_a_precision_that_there_is_not_is_refused() -> None:
+    with pytest.raises(UsageError, match="must be fp32 or bf16, got 'fp8'"):
+        load_encoder("tiny", precision="fp8")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_tensors_give_the_rows_of_arrays(precision: str) -> None:
+    encoder = load_encoder("tiny", precision=precision)
+    assert encoder.frame_format == FrameFormat(as_tensors=True)
+    assert np.array_equal(encoder(torch.from_numpy(frames(3))), encoder(frames(3)))
 
 
 def test_an_encoder_that_is_not_here_is_an_error() -> None:
@@ -94,6 +120,21 @@ def test_text_ignores_case_and_survives_empty_and_long_text() -> None:
     torch.testing.assert_close(upper, lower)
     assert torch.isfinite(empty).all()
     assert torch.isfinite(long).all()
+
+
+def test_text_is_pooled_by_attention_over_its_tokens() -> None:
+    tower = TinyText().eval()
+    tokens = Tokens.of(tower.tokenize(["the phaco probe", "rhexis"], 77))
+    rows, mask = tower.embedding(tokens.ids), tokens.mask
+    scores = tower.importance(rows).squeeze(-1).masked_fill(~mask, -torch.inf)
+    pooled = (scores.softmax(1)[:, :, None] * rows).sum(1)
+    expected = pooled + tower.mix(pooled)
+    found = tower(tokens, 77)
+    torch.testing.assert_close(found, expected)
+    weights = list(tower.parameters())
+    ours, plain = (torch.autograd.grad(y.square().sum(), weights) for y in (found, expected))
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_first_tokens_are_read() -> None:

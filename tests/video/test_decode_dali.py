@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numbered import hide_every_third, read_number, wipe_packet, write_numbered
 from numpy.typing import NDArray
 from video_samples import TICK
@@ -22,6 +24,8 @@ from ophclip.video import Geometry, VideoInfo, decode_dali, open_source, plan_sa
 from ophclip.video.decode import DaliElsePyav
 from ophclip.video.decode_dali import DaliRefusedError, DaliSource
 from ophclip.video.decode_pyav import PyavSource
+from ophclip.video.engines import engines_of, num_engines
+from ophclip.video.frames import FrameFormat, Normalization
 
 Sample = Callable[[str], Path]
 WHOLE = Geometry(48, 160, "stretch")
@@ -143,6 +147,121 @@ def test_times_that_are_not_those_planned_are_refused(sample: Sample) -> None:
     assert "not those of the container's packet times" in refusal(shifted).message
 
 
+def tensors(info: VideoInfo, fps: float, batch_size: int = 8, **options: object) -> list[torch.Tensor]:
+    chosen = {"geometry": WHOLE, "frame_format": FrameFormat(as_tensors=True)} | options
+    source = open_source("dali", batch_size=batch_size, **chosen)  # type: ignore[arg-type]
+    return list(source.read(info, plan_sampling(info, fps)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("geometry", [WHOLE, Geometry(31, 47), Geometry(48, 20)])
+def test_tensors_hold_the_same_frames_as_arrays(geometry: Geometry, sample: Sample) -> None:
+    info = probe(sample("vp9.webm"))
+    batches = tensors(info, 25, geometry=geometry)
+    assert {(batch.dtype, batch.device.type) for batch in batches} == {(torch.uint8, "cpu")}
+    assert np.array_equal(torch.cat(batches).numpy(), pictures("dali", info, 25, geometry))
+
+
+def test_a_tensor_keeps_its_frames_while_the_pipeline_runs_on_and_when_it_is_gone(sample: Sample) -> None:
+    info = probe(sample("vp9.webm"))
+    source = open_source("dali", geometry=WHOLE, batch_size=4, frame_format=FrameFormat(as_tensors=True))
+    batches = source.read(info, plan_sampling(info, 25))
+    kept: list[torch.Tensor] = [next(batches)]  # type: ignore[list-item]
+    kept += [next(batches)[1:3]]  # type: ignore[list-item]  # a view alone keeps it too
+    copies = [batch.clone() for batch in kept]
+    addresses = {batch.data_ptr() for batch in batches}  # type: ignore[union-attr]
+    assert addresses.isdisjoint(batch.data_ptr() for batch in kept)
+    del batches, source
+    gc.collect()
+    assert len(tensors(info, 25, batch_size=4)) == 15, "another pipeline, which could take the memory"
+    assert all(torch.equal(batch, copy) for batch, copy in zip(kept, copies, strict=True))
+
+
+def test_tensors_lie_in_the_memory_that_dali_gave(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    as_tensor = decode_dali._as_tensor
+
+    def noted(output: object) -> torch.Tensor:
+        given.append(output.as_tensor().data_ptr())  # type: ignore[attr-defined]
+        return as_tensor(output)
+
+    monkeypatch.setattr(decode_dali, "_as_tensor", noted)
+    info = probe(sample("vp9.webm"))
+    assert [batch.data_ptr() for batch in tensors(info, 25)] == given
+
+
+def test_frames_are_normalised_on_the_way_if_that_is_wanted(sample: Sample) -> None:
+    info, normal = probe(sample("vp9.webm")), Normalization((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    planes = torch.cat(tensors(info, 25, frame_format=FrameFormat(as_tensors=True, normalization=normal)))
+    assert planes.dtype == torch.float16
+    pixels = torch.from_numpy(pictures("dali", info, 25)).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (normal.mean, normal.std))
+    torch.testing.assert_close(planes.float(), (pixels - mean) / std, atol=2e-3, rtol=1e-3)
+
+
+def test_a_picture_that_stays_on_the_screen_is_decoded_once_and_repeated(sample: Sample) -> None:
+    info = probe(sample("one_frame.webm"))
+    plan = plan_sampling(info, 500)
+    assert len(plan) > 8
+    batches = tensors(info, 500)
+    assert sum(map(len, batches)) == len(plan)
+    assert max(map(len, batches)) <= 8
+    assert {read_number(picture.numpy()) for batch in batches for picture in batch} == {0}
+
+
+def test_videos_read_together_give_each_the_frames_that_it_gives_alone(
+    sample: Sample, tmp_path: Path
+) -> None:
+    turned = write_numbered(
+        tmp_path / "turned.mp4", range(9), TICK, "libvpx-vp9", size=(160, 48), rotation=180
+    )
+    names = ["vp9.webm", "irregular.webm", "one_frame.webm", "long_groups.webm", "vp9.webm"]
+    infos = [probe(sample(name)) for name in names]
+    source = open_source("dali", geometry=WHOLE, batch_size=16)
+    assert len({source.group_of(info) for info in infos}) == 1
+    assert source.group_of(probe(turned)) not in {None, source.group_of(infos[0])}
+    together: list[list[NDArray[np.uint8]]] = [[] for _ in infos]
+    for video, frames in source.read_together([(info, plan_sampling(info, 7)) for info in infos]):
+        assert not any(together[video + 1 :]), "one after another"
+        together[video].append(frames)  # type: ignore[arg-type]
+    for info, batches in zip(infos, together, strict=True):
+        assert np.array_equal(np.concatenate(batches), pictures("dali", info, 7))
+
+
+def test_a_damaged_file_ends_a_reading_together_after_whole_videos(sample: Sample, tmp_path: Path) -> None:
+    good = probe(sample("vp9.mp4"))
+    bad = probe(wipe_packet(sample("vp9.mp4"), tmp_path / "damaged.mp4", 30))
+    source, seen = open_source("dali", geometry=WHOLE, batch_size=16), list[int]()
+    batches = source.read_together([(info, plan_sampling(info, 25)) for info in (good, bad, good)])
+    with pytest.raises(DaliRefusedError):
+        seen.extend(video for video, frames in batches for _ in frames)
+    assert 2 not in seen
+    assert seen.count(0) == 60 or 1 not in seen
+
+
+def test_a_file_that_is_cut_after_probing_ends_a_reading_together(sample: Sample, tmp_path: Path) -> None:
+    good, cut = probe(sample("vp9.webm")), Path(shutil.copy(sample("vp9.webm"), tmp_path))
+    info = probe(cut)
+    cut.write_bytes(cut.read_bytes()[:2000])
+    source = open_source("dali", geometry=WHOLE, batch_size=16)
+    with pytest.raises(DaliRefusedError):
+        list(source.read_together([(each, plan_sampling(each, 25)) for each in (good, info)]))
+
+
+def test_what_dali_does_not_decode_here_is_read_alone(sample: Sample) -> None:
+    for name in ("h264.mp4", "mpeg4_reordered.avi"):
+        assert open_source("dali", geometry=WHOLE).group_of(probe(sample(name))) is None
+    assert open_source("pyav", geometry=WHOLE).group_of(probe(sample("vp9.webm"))) is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "engines"),
+    [("NVIDIA A100-SXM4-80GB", 5), ("NVIDIA H200", 7), ("NVIDIA L40S", 3), ("Tesla T4", 2), ("Voodoo 2", 2)],
+)
+def test_the_decode_engines_of_a_gpu_are_known_by_its_name(gpu: str, engines: int) -> None:
+    assert engines_of(gpu) == engines
+    assert num_engines("cpu") == 1
+
+
 def test_it_leaves_no_temporary_files(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,7 +317,7 @@ def test_a_cache_holds_all_rows_of_a_video_that_dali_gives_up_midway(
     sample: Sample, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = hide_every_third(sample("vp8.webm"), tmp_path / "late.webm", first=47)
-    monkeypatch.setattr(build, "open_source", lambda *_, **__: dali_else_pyav())
+    monkeypatch.setattr(build, "source_for", lambda *_, **__: dali_else_pyav())
     report = build.build_cache(
         [CacheInput("late", path)], tmp_path / "c.zarr", encoder=FrameRows(WHOLE), fps=25
     )

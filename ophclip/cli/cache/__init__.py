@@ -9,6 +9,7 @@ COMMANDS = {
     "build": ("ophclip.cli.cache.build:build", "Build a cache; what is stored already is skipped."),
     "plan": ("ophclip.cli.cache.plan:plan", "Say what a build would do and take; decodes ten seconds."),
     "info": ("ophclip.cli.cache.info:info", "Say what a cache holds and how it was made."),
+    "merge": ("ophclip.cli.cache.merge:merge", "Join caches that were built in the same way."),
     "pack": ("ophclip.cli.cache.pack:pack", "Merge a cache into few large files."),
     "export": ("ophclip.cli.cache.export:export", "Write a cache as npy, safetensors or webdataset files."),
     "ls": ("ophclip.cli.cache.ls:ls", "List the videos of a cache, and those that failed."),

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,6 +13,7 @@ from ophclip.cli.options import resolve_device
 
 if TYPE_CHECKING:
     from ophclip.cache import Encoder
+    from ophclip.cache.location import Location
 
 recorded_encoder_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--encoder",
@@ -22,8 +22,20 @@ recorded_encoder_option: Callable[[Callable[..., Any]], Callable[..., Any]] = cl
 )
 
 
-def encoder_maker(stream: str, name: str, size: int | None) -> Callable[[str], Encoder]:
-    """Return what makes, on a device, the encoder of `--stream` features or frames; it can be pickled."""
+precision_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    help="Of the encoder's arithmetic; default: bf16 on a GPU, else fp32. Rows of both are not mixed.",
+)
+
+
+def encoder_maker(
+    stream: str, name: str, size: int | None, device: str, precision: str | None = None
+) -> Callable[[str], Encoder]:
+    """Return what makes, on a device, the encoder of `--stream` features or frames; it can be pickled.
+
+    Its precision is that of `device` if none is given, wherever it is made.
+    """
     if stream == "frames":
         from ophclip.cache import FrameRows
         from ophclip.cache.messages import Given
@@ -34,12 +46,15 @@ def encoder_maker(stream: str, name: str, size: int | None) -> Callable[[str], E
     if size is not None:
         raise click.UsageError("the size of --stream features is the encoder's own; leave --size out")
     from ophclip.models import load_encoder
+    from ophclip.models.encoders import default_precision
 
-    return partial(load_encoder, name)
+    return partial(load_encoder, name, precision=precision or default_precision(device))
 
 
-def load_recorded_encoder(path: Path, name: str | None, device: str) -> Encoder | None:
+def load_recorded_encoder(path: Location, name: str | None, device: str) -> Encoder | None:
     """Load the encoder `name`, or the one that a cache names; None where it holds frames.
+
+    Its precision is that of the rows in the cache.
 
     Raises:
         UsageError: there is no cache, or no such encoder on this machine.
@@ -47,9 +62,11 @@ def load_recorded_encoder(path: Path, name: str | None, device: str) -> Encoder 
     from ophclip.cache import FrameRows
     from ophclip.cache.layout import read_root
 
-    recorded = str(read_root(path)["encoder"])
+    provenance = read_root(path)
+    recorded = str(provenance["encoder"])
     if name is None and recorded == FrameRows.name:
         return None
     from ophclip.models import load_encoder
 
-    return load_encoder(name or recorded, resolve_device(device))
+    precision = provenance["key"].get("precision")
+    return load_encoder(name or recorded, resolve_device(device), precision=precision)

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from ophclip import console
+from ophclip.cli.cache.place import PLACE, LocalPlace
 from ophclip.cli.options import json_option, quiet_option
 
 if TYPE_CHECKING:
     from ophclip.cache import ExportFormat
+    from ophclip.cache.location import Location
 
 FORMATS = ("npy", "safetensors", "webdataset")
 
 
 @click.command()
-@click.argument("path", metavar="CACHE", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write into.")
+@click.argument("path", metavar="CACHE", type=PLACE)
+@click.option("--out", required=True, type=LocalPlace("exporting"), help="Folder to write into.")
 @click.option("--format", "format_name", required=True, type=click.Choice(FORMATS), help="What to write.")
 @click.option("--id", "chosen", multiple=True, metavar="ID", help="Export this video; may be repeated.")
 @click.option(
@@ -38,7 +40,7 @@ FORMATS = ("npy", "safetensors", "webdataset")
 @json_option
 @quiet_option
 def export(
-    path: Path,
+    path: Location,
     out: Path,
     format_name: str,
     chosen: tuple[str, ...],

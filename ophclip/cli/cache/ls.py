@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ophclip import console
+from ophclip.cli.cache.place import PLACE
 from ophclip.cli.options import json_option, quiet_option
 
 if TYPE_CHECKING:
     from ophclip.cache.listing import Listed, State
+    from ophclip.cache.location import Location
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", metavar="CACHE", type=PLACE)
 @click.option("--stored", is_flag=True, help="Only those that are stored.")
 @click.option("--failed", is_flag=True, help="Only those that failed.")
 @click.option("--stale", is_flag=True, help="Only those whose video file is gone or has changed since.")
 @json_option
 @quiet_option
-def ls(path: Path, stored: bool, failed: bool, stale: bool, as_json: bool) -> None:
+def ls(path: Location, stored: bool, failed: bool, stale: bool, as_json: bool) -> None:
     """List the videos of a cache, and those that failed."""
     from ophclip.cache.listing import list_videos
 

@@ -2,19 +2,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ophclip import console
+from ophclip.cli.cache.place import PLACE, LocalPlace
 from ophclip.cli.options import json_option, quiet_option
+
+if TYPE_CHECKING:
+    from ophclip.cache.location import Location
 
 
 @click.command()
-@click.argument("path", metavar="CACHE", type=click.Path(path_type=Path))
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Packed cache to make.")
+@click.argument("path", metavar="CACHE", type=PLACE)
+@click.option("--out", required=True, type=LocalPlace("packing"), help="Packed cache to make.")
 @json_option
 @quiet_option
-def pack(path: Path, out: Path, as_json: bool) -> None:
+def pack(path: Location, out: Path, as_json: bool) -> None:
     """Merge a cache into few large files, each video checked on the way.
 
     For object stores and network file systems, where 50,000 small files are slow. After an interruption the

@@ -8,7 +8,9 @@ import click
 
 from ophclip import console
 from ophclip.cli.cache.encoder_option import encoder_maker
+from ophclip.cli.cache.place import LocalPlace
 from ophclip.cli.options import (
+    deadline_option,
     decoder_option,
     device_option,
     json_option,
@@ -29,7 +31,7 @@ GB = 1e9
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=LocalPlace("planning"),
     help="Cache that would be built: what it holds counts as done, and its disk must have the space.",
 )
 @click.option("--encoder", "encoder_name", default="tiny", show_default=True, help="As in cache build.")
@@ -53,6 +55,7 @@ GB = 1e9
     metavar="SECONDS",
     help="Real work from which the time is estimated; 0 for none.",
 )
+@deadline_option
 @seed_option
 @json_option
 @quiet_option
@@ -66,20 +69,22 @@ def plan(
     decoder: str,
     device: str,
     measure_s: float,
+    deadline_s: float | None,
     seed: int,
     as_json: bool,
 ) -> int:
     """Say what a build of INPUTS would do and take, and which files to look at first; nothing is written."""
     from ophclip.cache import find_inputs
+    from ophclip.cache.encoder import default_batch_size, source_for
     from ophclip.cache.measure import measure
     from ophclip.cache.plan import plan_cache
-    from ophclip.video import open_source
 
     found = find_inputs(inputs)
     device = resolve_device(device)
-    encoder = encoder_maker(stream, encoder_name, size)(device)
-    source = open_source(cast("Decoder", decoder), geometry=encoder.geometry, device=device)
-    planned = plan_cache(found, out or Path(), encoder=encoder, fps=fps)
+    encoder = encoder_maker(stream, encoder_name, size, device)(device)
+    batch_size = default_batch_size(device)
+    source = source_for(encoder, cast("Decoder", decoder), device, batch_size=batch_size)
+    planned = plan_cache(found, out or Path(), encoder=encoder, fps=fps, deadline_s=deadline_s)
     if measure_s:
         measure(planned, source, encoder, seconds=measure_s, seed=seed)
     if as_json:

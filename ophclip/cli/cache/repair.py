@@ -1,17 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from ophclip import console
 from ophclip.cli.cache.encoder_option import load_recorded_encoder, recorded_encoder_option
-from ophclip.cli.options import device_option, json_option, quiet_option, resolve_device
+from ophclip.cli.cache.place import PLACE
+from ophclip.cli.options import (
+    all_devices,
+    batch_size_option,
+    device_option,
+    json_option,
+    quiet_option,
+    resolve_device,
+    workers_option,
+)
 from ophclip.errors import EXIT_DAMAGE, EXIT_OK
 
 if TYPE_CHECKING:
+    from ophclip.cache.location import Location
     from ophclip.cache.repair import RepairReport
 
 SAYS = {
@@ -19,35 +29,47 @@ SAYS = {
     "differing": "extracted anew by another version of the decoder",
     "adopted": "whole, entered into the journal anew",
     "mended": "mended",
+    "removed": "belonged to no video, removed",
 }
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", metavar="CACHE", type=PLACE)
 @click.argument("ids", nargs=-1)
 @recorded_encoder_option
 @device_option
-@click.option(
-    "--batch-size",
-    default=32,
-    show_default=True,
-    type=click.IntRange(min=1),
-    help="Frames encoded at once; as in cache build, for the same bytes.",
-)
+@batch_size_option
+@workers_option
 @json_option
 @quiet_option
 def repair(
-    path: Path, ids: tuple[str, ...], encoder_name: str | None, device: str, batch_size: int, as_json: bool
+    path: Location,
+    ids: tuple[str, ...],
+    encoder_name: str | None,
+    device: str,
+    batch_size: int | None,
+    workers: int | None,
+    as_json: bool,
 ) -> int:
-    """Extract anew what is damaged in a cache, or in its videos IDS, and leave the rest untouched."""
-    from ophclip.cache.repair import repair_cache
+    """Extract anew what is damaged in a cache, or in its videos IDS, and leave the rest untouched.
 
+    With the --batch-size of its build, rows come out with the same bytes.
+    """
+    from ophclip.cache.repair import repair_cache
+    from ophclip.cache.threads import default_workers
+
+    device = resolve_device(device)
+    devices = all_devices(device)
+    workers = default_workers(devices) if workers is None else workers
     report = repair_cache(
         path,
         ids,
-        encoder=lambda: load_recorded_encoder(path, encoder_name, device),
-        device=resolve_device(device),
+        encoder=lambda: load_recorded_encoder(path, encoder_name, "cpu" if workers else device),
+        device=device,
         batch_size=batch_size,
+        workers=workers,
+        make_encoder=partial(load_recorded_encoder, path, encoder_name),
+        devices=devices,
     )
     if as_json:
         console.emit_json({"path": str(path), **report.as_dict()})
@@ -62,7 +84,7 @@ def repair(
     return EXIT_OK
 
 
-def _emit(path: Path, report: RepairReport) -> None:
+def _emit(path: Location, report: RepairReport) -> None:
     facts = report.as_dict()
     for key, says in SAYS.items():
         for item in facts[key]:

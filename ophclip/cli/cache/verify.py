@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ophclip import console
 from ophclip.cli.cache.encoder_option import load_recorded_encoder, recorded_encoder_option
+from ophclip.cli.cache.place import PLACE
 from ophclip.cli.options import device_option, json_option, quiet_option, seed_option
 from ophclip.errors import EXIT_DAMAGE, EXIT_OK, EXIT_PARTIAL
 
 if TYPE_CHECKING:
     from ophclip.cache.findings import VerifyReport
+    from ophclip.cache.location import Location
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", metavar="CACHE", type=PLACE)
 @click.argument("ids", nargs=-1)
 @click.option(
     "--sample",
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 def verify(
-    path: Path,
+    path: Location,
     ids: tuple[str, ...],
     sample: float,
     encoder_name: str | None,
@@ -54,7 +55,7 @@ def verify(
     return EXIT_PARTIAL if report.unchecked else EXIT_OK
 
 
-def _emit(path: Path, report: VerifyReport) -> None:
+def _emit(path: Location, report: VerifyReport) -> None:
     for finding in report.findings:
         console.emit(f"damaged: {finding.item}: {finding.kind}: {finding.what}")
     for video_id, reason in report.unchecked.items():

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a cache in an object store: only the ranges of bytes that are asked for, some requests at once."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ophclip.cache.clips import outside
+from ophclip.cache.journal import Commit
+from ophclip.cache.layout import VIDEOS, chunk_path, num_bytes
+from ophclip.cache.location import ObjectPath
+from ophclip.cache.objects import at_once
+from ophclip.cache.packed import is_packed
+from ophclip.cache.rowfile import RowBytes, RowFileError
+from ophclip.cache.store import FeatureCache
+from ophclip.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class RemoteCache(FeatureCache):
+    """The committed videos of a cache in an object store, by id: as `FeatureCache`, but nothing is mapped.
+
+    `cache[video_id]` fetches all rows of a video, each time; `gather` the rows that it copies. Safe to
+    pickle, not to use after a fork.
+    """
+
+    path: ObjectPath
+    MENDING = "mend it: ophclip cache repair"
+    MAX_ROWS = 0
+
+    def each_attributes(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the id and the attributes of every video, sorted by id; some are fetched at once."""
+        return zip(self.ids, at_once(self.attributes, self.ids), strict=True)
+
+    def _read_root(self) -> dict[str, Any]:
+        if is_packed(self.path):
+            raise UsageError(
+                f"{self.path} is a packed cache, which is only read from a disk",
+                remedy="copy it to a local folder; in object stores, use caches that are not packed",
+            )
+        return super()._read_root()
+
+    def _open(self, commit: Commit) -> RowBytes:
+        place = chunk_path(self.path / VIDEOS / commit.folder, len(commit.shape))
+        return RemoteRows(place, num_bytes(commit.shape, self.provenance["dtype"]))
+
+    def _copy_clips(self, ids: Sequence[str], starts: Sequence[int], clips: NDArray[Any]) -> None:
+        """Fill `clips [B, length, *row_shape]`: one call for all ranges of a video, several at once."""
+        length = clips.shape[1]
+        numbers: dict[str, list[int]] = defaultdict(list)
+        for number, (video_id, start) in enumerate(zip(ids, starts, strict=True)):
+            num_rows = self.num_frames(video_id)
+            if not 0 <= start < num_rows:
+                raise outside(video_id, start, num_rows)
+            numbers[video_id].append(number)
+
+        def copy(video_id: str) -> None:
+            rows = RemoteCache._open(self, self._commit(video_id))
+            assert isinstance(rows, RemoteRows)
+            num_rows, own = self.num_frames(video_id), numbers[video_id]
+            counts = [min(length, num_rows - starts[number]) for number in own]
+            offsets = [starts[number] * self.row_bytes for number in own]
+            try:
+                ranges = rows.read(offsets, [count * self.row_bytes for count in counts])
+            except RowFileError as error:
+                raise self._unreadable(video_id, error) from error
+            for number, count, data in zip(own, counts, ranges, strict=True):
+                clip = clips[number]
+                clip[:count] = np.frombuffer(data, self.dtype).reshape(count, *self.row_shape)
+                clip[count:] = clip[count - 1]
+
+        if length:
+            for _ in at_once(copy, numbers):
+                pass
+
+
+class RemoteRows:
+    """The rows of one video in an object store; see `rowfile.RowBytes`."""
+
+    def __init__(self, place: ObjectPath, num_bytes: int) -> None:
+        self._place, self.num_bytes = place, num_bytes
+
+    def read(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[Any]:
+        """Return ranges of bytes, each as a buffer.
+
+        Raises:
+            RowFileError: the object is not there, or has become shorter.
+        """
+        try:
+            ranges = self._place.bucket.get_ranges(self._place.key, offsets, sizes)
+        except FileNotFoundError as error:
+            raise RowFileError(f"{self._place}: no such object") from error
+        except IndexError as error:
+            raise RowFileError(str(error)) from error
+        if [len(memoryview(data)) for data in ranges] != list(sizes):
+            raise RowFileError(
+                f"{self._place} is shorter than the {self.num_bytes} bytes that were committed"
+            )
+        return ranges
+
+    def read_into(self, data: memoryview, offset: int) -> None:
+        """Fill `data` with the bytes from `offset` on."""
+        if len(data):
+            data[:] = memoryview(self.read([offset], [len(data)])[0]).cast("B")
+
+    def map(self) -> NDArray[np.uint8]:
+        """Return all bytes, read-only and in memory."""
+        try:
+            data = self._place.read_bytes()
+        except FileNotFoundError as error:
+            raise RowFileError(f"{self._place}: no such object") from error
+        if len(data) != self.num_bytes:
+            raise RowFileError(f"{self._place} has {len(data)} bytes, {self.num_bytes} were committed")
+        return np.frombuffer(data, np.uint8)
