@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ophclip.cache.layout import VideoAttributes
+from ophclip.corpus.builder.run import CORRECTION_COLUMNS
 from ophclip.corpus.manifest import CLIP_COLUMNS, VIDEO_COLUMNS
 from ophclip.corpus.simulate.truth import COLUMNS as TRUTH_COLUMNS
 from ophclip.pretrain.config import PretrainConfig
@@ -53,7 +54,7 @@ def test_the_table_of_all_keys_says_what_the_configuration_does() -> None:
     assert script.with_table(page) == page, "run python docs/key_table.py"
 
 
-@pytest.mark.parametrize("columns", [VIDEO_COLUMNS, CLIP_COLUMNS, TRUTH_COLUMNS])
+@pytest.mark.parametrize("columns", [VIDEO_COLUMNS, CLIP_COLUMNS, TRUTH_COLUMNS, CORRECTION_COLUMNS])
 def test_the_tables_of_a_corpus_are_documented(columns: tuple[str, ...]) -> None:
     assert ",".join(columns) in (ROOT / "docs" / "formats.md").read_text()
 
@@ -72,6 +73,7 @@ def test_the_attributes_of_a_cached_video_are_documented() -> None:
         "docs/method.md",
         "docs/formats.md",
         "docs/cache.md",
+        "docs/corpus.md",
         "docs/datasets.md",
         "docs/evaluation.md",
         "docs/models.md",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from ophclip.corpus.lexicon import Repair, load_corrector
 from ophclip.corpus.lexicon.normal import normal_words
@@ -14,6 +15,7 @@ Mended = tuple[float, str, str]  # start_s, heard, meant
 _MARKS = ".,;:!?\u2026"
 
 
+@lru_cache(maxsize=200_000)
 def normal_of(word: str) -> tuple[str, ...]:
     """Return the normal words in one written word: "phaco-chop" has two, "..." none."""
     return (word.lower(),) if word.isascii() and word.isalpha() and len(word) < 5 else normal_words(word)

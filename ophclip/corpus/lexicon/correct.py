@@ -140,7 +140,10 @@ class Corrector:
         sound = sound_of(pieces)
         if len(sound) < MIN_SOUND or (terms := self._by_sound.get(sound)) is None:
             return None
-        if any(sound_of([piece]) == sound for piece in pieces):  # the others add nothing to what was heard
+        if sound in (
+            sound_of(pieces[:-1]),
+            sound_of(pieces[1:]),
+        ):  # an outer word adds nothing heard
             return None
         if len(sound) < LONG_SOUND and all(len(piece) < 4 or self.is_english(piece) for piece in pieces):
             return None

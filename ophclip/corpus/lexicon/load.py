@@ -71,7 +71,8 @@ class Lexicon:
     def digest(self) -> str:
         """A hash of all that is in it."""
         parts = [repr(term) for term in self.terms.values()]
-        parts += [repr(confusion) for confusion in self.confusions]
+        # Sorted: the order of a set differs from one process to the next.
+        parts += [repr((entry.heard, entry.meant, sorted(entry.near))) for entry in self.confusions]
         parts += sorted(self.english)
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -45,8 +45,8 @@ def structured_title(
     one is explained others are mentioned.
     """
     found: dict[tuple[str, str], Term] = {}
-    for text in [_HASHTAG.sub(lambda match: _CAMEL.sub(" ", match[1]), title), *tags]:
-        for mention in tagger.find(text):
+    for text in (title, *tags):
+        for mention in tagger.find(_HASHTAG.sub(lambda match: _CAMEL.sub(" ", match[1]), text)):
             found.setdefault((mention.term.category, mention.term.term_id), mention.term)
     _add_narrated(tagger, found, narration or {})
     said = {name.casefold() for term in found.values() if term.category == "surgery" for name in term.names}
