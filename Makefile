@@ -40,6 +40,7 @@ gpu-check:
 
 docs: setup
 	$(BIN)/python docs/contact_sheet.py
+	$(BIN)/python docs/key_table.py
 
 clean:
 	rm -rf build dist *.egg-info ophclip/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -41,9 +41,9 @@ def reading_cases(folder: Path, *, is_smoke: bool) -> list[Case]:
     """Return the cases; stores are made in `folder` when first used."""
     num_videos, corpus = (8, 500) if is_smoke else (256, CORPUS)
     target = (Target(MEMMAP, least=0.667),)
-    plain = functools.cache(lambda: _make_cache(folder / "plain.zarr", num_videos))
+    plain = functools.cache(lambda: make_cache(folder / "plain.zarr", num_videos))
     packed = functools.cache(lambda: _pack(plain(), folder / "packed.zarr"))
-    cold = functools.cache(lambda: _make_cache(folder / "cold.zarr", num_videos))  # which nothing maps
+    cold = functools.cache(lambda: make_cache(folder / "cold.zarr", num_videos))  # which nothing maps
     cold_packed = functools.cache(lambda: _pack(cold(), folder / "cold-packed.zarr"))
     batch = f"{BATCH} clips x {LENGTH} x {DIM} of {num_videos} videos"
     return [
@@ -266,13 +266,13 @@ def _pack(cache: FeatureCache, out: Path) -> FeatureCache:
     return open_cache(out)
 
 
-def _make_cache(path: Path, num_videos: int) -> FeatureCache:
+def make_cache(path: Path, num_videos: int, *, encoder: str = "random", num_rows: int = ROWS) -> FeatureCache:
     """Write a cache of random rows, without the syncs of a build."""
-    _make_journal(path, num_videos)
+    _make_journal(path, num_videos, encoder, num_rows)
     codec = bytes_codec("float16")
     for number in range(num_videos):
         folder = path / "videos" / _name(number)
-        rows = np.random.default_rng(number).standard_normal((ROWS, DIM), np.float32).astype(np.float16)
+        rows = np.random.default_rng(number).standard_normal((num_rows, DIM), np.float32).astype(np.float16)
         chunk = chunk_path(folder, 2)
         chunk.parent.mkdir(parents=True)
         rows.tofile(chunk)
@@ -288,16 +288,16 @@ def _attributes(number: int, rows: NDArray[Any]) -> dict[str, Any]:
         "video_id": _name(number),
         "source_sha256": _source_hash(number),
         "data_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
-        "pts": list(range(ROWS)),
-        "frame_times_s": [float(row) for row in range(ROWS)],
+        "pts": list(range(len(rows))),
+        "frame_times_s": [float(row) for row in range(len(rows))],
     }
     return {"attributes": attributes}
 
 
-def _make_journal(path: Path, num_videos: int) -> None:
+def _make_journal(path: Path, num_videos: int, encoder: str = "random", num_rows: int = ROWS) -> None:
     (path / "_journal").mkdir(parents=True)
     provenance = {
-        "encoder": "random",
+        "encoder": encoder,
         "key": {},
         "row_shape": [DIM],
         "dtype": "float16",
@@ -310,7 +310,7 @@ def _make_journal(path: Path, num_videos: int) -> None:
             entry = {
                 "video_id": _name(number),
                 "folder": _name(number),
-                "shape": [ROWS, DIM],
+                "shape": [num_rows, DIM],
                 "source_path": f"/data/surgery/videos/{_name(number)}.mp4",
                 "source_size": 10**8 + number,
                 "source_mtime_ns": 10**18 + number,

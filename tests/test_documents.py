@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import re
 from pathlib import Path
 
@@ -42,6 +43,16 @@ def test_every_pretraining_key_is_documented_with_its_default() -> None:
             assert documented[name].strip('"').lower() == str(default).lower(), name
 
 
+def test_the_table_of_all_keys_says_what_the_configuration_does() -> None:
+    spec = importlib.util.spec_from_file_location("key_table", ROOT / "docs" / "key_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    page = (ROOT / "docs" / "pretraining.md").read_text()
+    assert script.with_table(page) == page, "run python docs/key_table.py"
+
+
 @pytest.mark.parametrize("columns", [VIDEO_COLUMNS, CLIP_COLUMNS, TRUTH_COLUMNS])
 def test_the_tables_of_a_corpus_are_documented(columns: tuple[str, ...]) -> None:
     assert ",".join(columns) in (ROOT / "docs" / "formats.md").read_text()
@@ -66,6 +77,7 @@ def test_the_attributes_of_a_cached_video_are_documented() -> None:
         "docs/models.md",
         "docs/reliability.md",
         "docs/scale.md",
+        "docs/pretraining.md",
     ],
 )
 def test_links_between_documents_lead_somewhere(name: str) -> None:

@@ -33,7 +33,7 @@ LAYERS = [
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 # Heavy or optional packages: each has one door into the project, opened only when used.
-ONE_DOOR = ["nvidia", "faiss", "transformers", "ray", "obstore", "cuvs", "flashlib"]
+ONE_DOOR = ["nvidia", "faiss", "transformers", "ray", "obstore", "cuvs", "flashlib", "wandb"]
 
 
 def modules() -> list[Path]:

@@ -54,9 +54,33 @@ def as_array(out: NDArray[Any] | Tensor, shape: tuple[int, ...], dtype: np.dtype
     return array
 
 
-def outside(video_id: str, start: int, num_rows: int) -> UsageError:
-    """Return the error of a start past the rows of its video."""
+def as_row_numbers(rows: ArrayLike, num_videos: int) -> NDArray[np.int64]:
+    """Return the row numbers `[B, T]`, one line a video.
+
+    Raises:
+        UsageError: they are not whole numbers of that shape.
+    """
+    values = np.asarray(rows)
+    if values.ndim != 2 or len(values) != num_videos or (values.size and values.dtype.kind not in "iu"):
+        raise UsageError(
+            f"rows must be whole numbers [{num_videos}, T], got {values.dtype} {list(values.shape)}",
+            remedy="pass one line of row numbers an id",
+        )
+    return values.astype(np.int64, copy=False)
+
+
+def runs(rows: NDArray[np.int64]) -> tuple[list[int], list[int], list[int]]:
+    """Cut row numbers `[B, T]` into runs of neighbours: line, first row and length of each, in order."""
+    begins = np.ones(rows.shape, dtype=bool)
+    begins[:, 1:] = np.diff(rows, axis=1) != 1
+    first = np.flatnonzero(begins)
+    lengths = np.diff(first, append=rows.size)
+    return (first // max(1, rows.shape[1])).tolist(), rows.reshape(-1)[first].tolist(), lengths.tolist()
+
+
+def outside(video_id: str, start: int, num_rows: int, what: str = "start") -> UsageError:
+    """Return the error of a start, or a row, past the rows of its video."""
     return UsageError(
-        f"start must lie in [0, {num_rows}) of video {video_id!r}, got {start}",
+        f"{what} must lie in [0, {num_rows}) of video {video_id!r}, got {start}",
         remedy="draw starts below num_frames",
     )

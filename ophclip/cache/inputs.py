@@ -12,9 +12,7 @@ from pathlib import Path
 
 from ophclip.corpus import read_corpus
 from ophclip.errors import UsageError
-
-CONTAINERS = "3gp avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv"
-SUFFIXES = frozenset(f".{name}" for name in CONTAINERS.split())
+from ophclip.video.header import SUFFIXES
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from ophclip.cache.clips import as_array, as_ints, outside
+from ophclip.cache.clips import as_array, as_ints, as_row_numbers, outside, runs
 from ophclip.cache.journal import Commit, read_commits
 from ophclip.cache.layout import DTYPES, VIDEOS, chunk_name, num_bytes, read_metadata, read_root
 from ophclip.cache.location import Location, ObjectPath, location
@@ -204,6 +204,34 @@ class FeatureCache:
             array[...] = self.gather(ids, begins, length)
         return array if out is None else out
 
+    @overload
+    def take(
+        self, ids: Sequence[str], rows: ArrayLike, *, out: NDArray[Any] | None = None
+    ) -> NDArray[Any]: ...
+
+    @overload
+    def take(self, ids: Sequence[str], rows: ArrayLike, *, out: Tensor) -> Tensor: ...
+
+    def take(
+        self, ids: Sequence[str], rows: ArrayLike, *, out: NDArray[Any] | Tensor | None = None
+    ) -> NDArray[Any] | Tensor:
+        """Copy rows `rows[i]` of each video, in any order, into one array `[B, T, *row_shape]`.
+
+        As `gather`, which takes one run of rows of each video; neighbouring rows are copied at once here too.
+
+        Raises:
+            UsageError: a video is not in the cache, a row lies outside it, or `out` does not fit.
+            DamageError: its rows are not what was committed.
+        """
+        wanted = as_row_numbers(rows, len(ids))
+        shape = (*wanted.shape, *self.row_shape)
+        array = np.empty(shape, dtype=self.dtype) if out is None else as_array(out, shape, self.dtype)
+        if array.flags.c_contiguous:
+            self._copy_runs(ids, wanted, array)
+        else:
+            array[...] = self.take(ids, wanted)
+        return array if out is None else out
+
     def __getstate__(self) -> dict[str, Any]:
         # Maps and open files do not travel between processes; the reader opens its own.
         return {name: value for name, value in self.__dict__.items() if name not in NOT_PICKLED}
@@ -243,6 +271,23 @@ class FeatureCache:
                     rows.read_into(data[at : at + available], offset)
                     clip, count = clips[number], available // row_bytes
                     clip[count:] = clip[count - 1]
+            except RowFileError as error:
+                raise self._unreadable(video_id, error) from error
+            at += size
+
+    def _copy_runs(self, ids: Sequence[str], wanted: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        """Fill `rows [B, T, *row_shape]`, which is contiguous, with rows `wanted [B, T]`."""
+        row_bytes, at = self.row_bytes, 0
+        data = rows.reshape(-1).view(np.uint8).data
+        for number, start, count in zip(*runs(wanted), strict=True):
+            video_id = ids[number]
+            file = self._files.get(video_id) or self._open_kept(video_id)
+            offset, size = start * row_bytes, count * row_bytes
+            if offset < 0 or offset + size > file.num_bytes:
+                bad = start if offset < 0 else max(start, file.num_bytes // row_bytes)
+                raise outside(video_id, bad, file.num_bytes // row_bytes, what="row")
+            try:
+                file.read_into(data[at : at + size], offset)
             except RowFileError as error:
                 raise self._unreadable(video_id, error) from error
             at += size

@@ -11,7 +11,7 @@ from ophclip import console
 from ophclip.cli.options import json_option, quiet_option, seed_option
 
 if TYPE_CHECKING:
-    from ophclip.evaluate.compare import Cell, Comparison, Pair
+    from ophclip.evaluate.compare_outcome import Cell, Comparison, Pair
 
 COLUMNS = 4  # of a table: more do not fit in a terminal
 

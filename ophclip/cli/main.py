@@ -20,7 +20,7 @@ from ophclip.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, Op
 
 COMMANDS = {
     "demo": ("ophclip.cli.demo:demo", "The whole pipeline on a simulated corpus, on a laptop, in minutes."),
-    "corpus": ("ophclip.cli.corpus:corpus", "Simulate a corpus of narrated and silent videos."),
+    "corpus": ("ophclip.cli.corpus:corpus", "Build a corpus from downloads, or simulate one."),
     "cache": ("ophclip.cli.cache:cache", "Decode once, encode, store; resumable."),
     "pretrain": ("ophclip.cli.pretrain:pretrain", "Hierarchical, retrieval-augmented pretraining."),
     "evaluate": ("ophclip.cli.evaluate:evaluate", "Zero-shot phase and instrument recognition."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 
-from ophclip.evaluate.compare import Cell, Column, Comparison, Pair
+from ophclip.evaluate.compare_outcome import Cell, Column, Comparison, Pair
 from ophclip.evaluate.plots import Axis, Chart, Row, chart_html, number_html
 from ophclip.evaluate.plots_runs import BOX, short
 from ophclip.evaluate.plots_words import escaped

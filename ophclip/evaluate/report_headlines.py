@@ -28,8 +28,8 @@ HEADLINES = (
     Headline("phase", "accuracy.per_video_mean", "phase accuracy", "accuracy.chance_uniform"),
     Headline("phase", "f1.per_video_mean.present", "phase F1"),
     Headline("instrument", "map.pooled.defined_classes", "instrument mAP", "map.chance_prevalence"),
-    Headline("instrument", "fpr.micro.prompt_softmax", "false reports (FPR, prompts)", more_is_better=False),
-    Headline("instrument", "fpr.micro.probe_sigmoid", "false reports (FPR, probe)", more_is_better=False),
+    Headline("instrument", "fpr.micro.prompt_softmax", "FPR (prompts)", more_is_better=False),
+    Headline("instrument", "fpr.micro.probe_sigmoid", "FPR (probe)", more_is_better=False),
 )
 
 

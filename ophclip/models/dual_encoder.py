@@ -18,6 +18,7 @@ from ophclip.files import replace_file
 from ophclip.models.pooling import Pooling
 from ophclip.models.recompute import recompute_in_backward
 from ophclip.models.scope import hold_frozen, num_trained, set_scope
+from ophclip.models.tokens import Tokens
 from ophclip.video.geometry import Geometry
 
 MAX_LOG_SCALE = math.log(100)  # CLIP's clamp
@@ -68,7 +69,7 @@ class Tower(Protocol):
 class TextTower(Tower, Protocol):
     """Texts to `[n, dim]`."""
 
-    def __call__(self, texts: Sequence[str], max_tokens: int) -> Tensor: ...
+    def __call__(self, texts: Sequence[str] | Tokens, max_tokens: int) -> Tensor: ...
 
 
 class DualEncoder(nn.Module):
@@ -128,8 +129,11 @@ class DualEncoder(nn.Module):
         """Embed features `[..., F]` of the visual tower as `[..., D]`."""
         return cast(Tensor, self.image_projection(features))
 
-    def embed_text(self, texts: Sequence[str], max_tokens: int = 77) -> Tensor:
-        """Embed `texts` as `[n, D]`, reading at most `max_tokens` tokens of each."""
+    def embed_text(self, texts: Sequence[str] | Tokens, max_tokens: int = 77) -> Tensor:
+        """Embed `texts` as `[n, D]`, reading at most `max_tokens` tokens of each.
+
+        `Tokens` are taken where the text tower made them (`Tokenizing`), for the same `max_tokens`.
+        """
         return cast(Tensor, self.text_projection(cast(TextTower, self.text)(texts, max_tokens)))
 
 

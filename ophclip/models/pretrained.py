@@ -6,7 +6,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ophclip.errors import UsageError
@@ -14,6 +16,7 @@ from ophclip.models.hub import load_network, load_tokenizer, pixel_statistics
 from ophclip.models.pixels import Normalize
 from ophclip.models.pooling import Pooling, default_pooling, pool_text
 from ophclip.models.scope import find_blocks
+from ophclip.models.tokens import Tokens
 from ophclip.video.frames import Normalization
 
 DEFAULT_SIDE = 224  # of a network whose configuration states none
@@ -98,13 +101,21 @@ class PretrainedText(nn.Module):
         """None: the embeddings of tokens keep little."""
         return None
 
-    def forward(self, texts: Sequence[str], max_tokens: int) -> Tensor:
-        """Encode `texts` as `[n, dim]`, reading at most `max_tokens` tokens of each."""
+    def tokenize(self, texts: Sequence[str], max_tokens: int) -> list[NDArray[np.int32]]:
+        """Return the ids of each text, at most `max_tokens`, special tokens included."""
         limit = min(max_tokens, int(getattr(self.model.config, "max_position_embeddings", max_tokens)))
-        tokens = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt"
-        ).to(next(self.model.parameters()).device)
-        output = self.model(**tokens, output_hidden_states=self.pooling == "lineage")
+        found = self._tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
+        return [np.array(ids, dtype=np.int32) for ids in found]
+
+    def forward(self, texts: Sequence[str] | Tokens, max_tokens: int) -> Tensor:
+        """Encode `texts` as `[n, dim]`, reading at most `max_tokens` tokens of each."""
+        tokens = texts if isinstance(texts, Tokens) else Tokens.of(self.tokenize(texts, max_tokens))
+        tokens = tokens.to(next(self.model.parameters()).device)
+        mask = tokens.mask.long()
+        ids = tokens.ids.masked_fill(mask == 0, int(self._tokenizer.pad_token_id or 0))
+        output = self.model(
+            input_ids=ids, attention_mask=mask, output_hidden_states=self.pooling == "lineage"
+        )
         # The tower's output stands for its last layer: a norm may follow that, as in CLIP.
         layers = (*(output.hidden_states or ())[:-1], output.last_hidden_state)
-        return pool_text(layers, tokens["attention_mask"], self.pooling, max_tokens)
+        return pool_text(layers, mask, self.pooling, max_tokens)

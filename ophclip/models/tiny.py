@@ -9,10 +9,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import cast
 
+import numpy as np
 import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ophclip.models.pixels import Standardize
+from ophclip.models.tokens import Tokens
 
 WIDTHS = (32, 64, 128, 192)
 VISION_DROPOUT = 0.2
@@ -79,14 +83,21 @@ class TinyText(nn.Module):
         """None: the embeddings of tokens keep little."""
         return None
 
-    def forward(self, texts: Sequence[str], max_tokens: int) -> Tensor:
+    def tokenize(self, texts: Sequence[str], max_tokens: int) -> list[NDArray[np.int32]]:
+        """Return the ids of the first `max_tokens` words of each text and of their trigrams."""
+        return [np.array(_token_ids(text, max_tokens) or [1], dtype=np.int32) for text in texts]
+
+    def forward(self, texts: Sequence[str] | Tokens, max_tokens: int) -> Tensor:
         """Encode `texts` as `[n, dim]`, reading at most `max_tokens` words of each."""
-        ids = _tokenize(texts, max_tokens).to(self.embedding.weight.device)
+        tokens = texts if isinstance(texts, Tokens) else Tokens.of(self.tokenize(texts, max_tokens))
+        ids = tokens.ids.to(self.embedding.weight.device)
         if self.training:
             ids = ids * (torch.rand(ids.shape, device=ids.device) >= TOKEN_DROPOUT)
-        tokens = self.embedding(ids)
-        scores = self.importance(tokens).squeeze(-1).masked_fill(ids == 0, -1e4)
-        pooled = torch.einsum("nt,ntd->nd", scores.softmax(dim=1), tokens)
+        # Pooled as a bag: the rows of all places, gigabytes for thousands of texts, are never laid out.
+        importance = self.importance(self.embedding.weight)
+        scores = F.embedding(ids, importance).squeeze(-1).masked_fill(ids == 0, -1e4)
+        shares = scores.softmax(dim=1, dtype=torch.float32)
+        pooled = F.embedding_bag(ids, self.embedding.weight, per_sample_weights=shares, mode="sum")
         mixed: Tensor = self.mix(pooled)
         return pooled + mixed
 
@@ -97,14 +108,6 @@ def _conv(in_channels: int, out_channels: int, *, size: int, stride: int) -> nn.
         nn.BatchNorm2d(out_channels),
         nn.ReLU(inplace=True),
     )
-
-
-def _tokenize(texts: Sequence[str], max_tokens: int) -> Tensor:
-    rows = [_token_ids(text, max_tokens) or [1] for text in texts]
-    ids = torch.zeros(len(rows), max(map(len, rows), default=1), dtype=torch.int64)
-    for row, tokens in zip(ids, rows, strict=True):
-        row[: len(tokens)] = torch.tensor(tokens)
-    return ids
 
 
 def _token_ids(text: str, max_tokens: int) -> list[int]:

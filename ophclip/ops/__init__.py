@@ -3,7 +3,7 @@
 
 from ophclip.ops.contrastive import Level, contrastive_loss, hierarchical_contrastive_loss
 from ophclip.ops.native import NativeStatus, native_status
-from ophclip.ops.pack import PackedBase, pack
+from ophclip.ops.pack import PackedBase, pack, repack
 from ophclip.ops.packed_file import load_packed
 from ophclip.ops.topk import topk
 
@@ -16,5 +16,6 @@ __all__ = [
     "load_packed",
     "native_status",
     "pack",
+    "repack",
     "topk",
 ]

@@ -92,6 +92,37 @@ def pack(x: Tensor, precision: PackPrecision = "fp32") -> PackedBase:
     return _pack_floats(rows) if precision == "fp32" else _pack_quantised(rows, precision)
 
 
+def repack(base: PackedBase, x: Tensor, ids: Tensor) -> None:
+    """Overwrite the rows `ids` `[n]`, distinct, of a base that `pack` made with the rows of `x` `[n, D]`.
+
+    In place, and only the panels of those rows are packed anew: searches equal those of a base that was
+    packed from the new rows.
+
+    Raises:
+        ValueError: shapes do not fit, an id is out of range, or a value is NaN or infinite.
+    """
+    if x.shape != (ids.numel(), base.dim):
+        raise ValueError(f"x must be [{ids.numel()}, {base.dim}], got {list(x.shape)}")
+    if ids.numel() == 0:
+        return
+    if int(ids.min()) < 0 or int(ids.max()) >= len(base):
+        raise ValueError(f"ids must lie in [0, {len(base)}), got [{ids.min()}, {ids.max()}]")
+    if not all_finite(x):
+        raise ValueError("x must be finite, got NaN or infinity; remove those rows")
+    values = x.detach().float()
+    if base.quantised is None:
+        base.panels[ids // PANEL, :, ids % PANEL] = values
+        return
+    stored = base.quantised
+    stored.rows[ids] = values
+    touched = torch.unique(ids // PANEL)
+    places = (touched[:, None] * PANEL + torch.arange(PANEL, device=ids.device)).flatten()
+    chunk = stored.rows[places.clamp(max=len(base) - 1)]
+    chunk[places >= len(base)] = stored.centre  # as the last panel is filled
+    panels, facts = quantise(chunk, stored.centre, base.precision)
+    base.panels[touched], stored.facts[touched] = panels, facts
+
+
 def _pack_floats(x: Tensor) -> PackedBase:
     num_rows, dim = x.shape
     panels = x.new_empty((_num_panels(num_rows), dim, PANEL), dtype=torch.float32)

@@ -1,26 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Batches for both levels, read from the cache by presentation time."""
+"""What a run learns from: the training split of a corpus, as far as the cache holds it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from ophclip import console
 from ophclip.cache import FeatureCache, open_cache
-from ophclip.corpus import Clip, Video, read_corpus
+from ophclip.corpus import Clip, Corpus, Kind, Video, read_corpus
 from ophclip.errors import UsageError
 from ophclip.pretrain.config import PretrainConfig
-from ophclip.pretrain.sampler import step_rng
+from ophclip.pretrain.timeline import Timeline
+
+NAMED_AT_MOST = 5
+SLACK_S = 1.0  # by which a clip may begin after the last row of its video: rows are some time apart
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The training split: clips and narrated videos to learn from, silent videos to retrieve."""
+    """Clips and narrated videos to learn from, silent videos to retrieve.
+
+    Videos are known by number: the narrated ones first, then the silent ones.
+    """
 
     cache: FeatureCache
     clips: list[Clip]
@@ -32,67 +38,88 @@ class TrainingData:
         """Whether the cache holds frames `[T, H, W, 3]` (frames mode) or features `[T, F]`."""
         return len(self.cache.row_shape) == 3
 
-    def clip_batch(
-        self, indices: NDArray[np.int64], config: PretrainConfig, step: int
-    ) -> tuple[Tensor, list[str]]:
-        """Draw a window from each clip; return rows `[B, clip_frames, ...]` and narrations."""
-        rng = step_rng(config.seed, "window", step)
-        clips = [self.clips[index] for index in indices]
-        windows = [_draw_window(clip, config, rng) for clip in clips]
-        rows = [
-            self._rows(clip.video_id, start, end, config.clip_frames)
-            for clip, (start, end) in zip(clips, windows, strict=True)
-        ]
-        return torch.from_numpy(np.stack(rows)), [clip.text for clip in clips]
+    @cached_property
+    def video_ids(self) -> list[str]:
+        """The id of each video, by number."""
+        return [video.video_id for video in (*self.narrated, *self.silent)]
 
-    def video_batch(self, videos: Sequence[Video], config: PretrainConfig) -> tuple[Tensor, list[str]]:
-        """Spread `video_frames` over each video; return rows `[B, video_frames, ...]` and titles."""
-        rows = [self._rows(video.video_id, 0.0, np.inf, config.video_frames) for video in videos]
-        return torch.from_numpy(np.stack(rows)), [video.title_structured or video.title for video in videos]
+    @cached_property
+    def timeline(self) -> Timeline:
+        """When each row of each video is on screen."""
+        return Timeline.of(self.cache, self.video_ids)
 
-    def _rows(self, video_id: str, start_s: float, end_s: float, count: int) -> NDArray[np.generic]:
-        # By time, not by row number: rows of a variable-rate video are not evenly spaced.
-        times = self.cache.times(video_id)
-        wanted = np.linspace(max(start_s, 0.0), min(end_s, times[-1]), count + 2)[1:-1]
-        if count == 1:
-            wanted = np.array([(max(start_s, 0.0) + min(end_s, times[-1])) / 2])
-        shown = np.searchsorted(times, wanted, side="right") - 1
-        rows: NDArray[np.generic] = self.cache[video_id][np.clip(shown, 0, len(times) - 1)]
-        return rows
+    @cached_property
+    def clip_videos(self) -> NDArray[np.int64]:
+        """The number of the video of each clip, `[num_clips]`."""
+        numbers = {video_id: number for number, video_id in enumerate(self.video_ids)}
+        return np.array([numbers[clip.video_id] for clip in self.clips], dtype=np.int64)
+
+    @cached_property
+    def clip_spans(self) -> NDArray[np.float64]:
+        """First and last second of each clip, `[num_clips, 2]`."""
+        return np.array([(clip.start_s, clip.end_s) for clip in self.clips], dtype=np.float64).reshape(-1, 2)
+
+    @cached_property
+    def titles(self) -> list[str]:
+        """The title of each video, by number: the structured one, and the raw one where there is none."""
+        return [title_of(video) for video in (*self.narrated, *self.silent)]
+
+    @cached_property
+    def narrations(self) -> list[str]:
+        """The text of each clip."""
+        return [clip.text for clip in self.clips]
 
 
-def load_data(config: PretrainConfig) -> TrainingData:
-    """Open the corpus and the cache and keep what both hold.
+def load_data(config: PretrainConfig, *, split: str = "train") -> TrainingData:
+    """Open the corpus and the cache and keep what both hold of a split.
+
+    Videos that the cache lacks, and videos without any title, are left out and counted on stderr.
 
     Raises:
-        UsageError: nothing is left to train on, or a clip lies outside its video.
+        UsageError: nothing is left to learn from, or a clip lies outside its video.
     """
     corpus, cache = read_corpus(config.corpus), open_cache(config.cache)
-    cached = set(cache.ids)
-    narrated = [video for video in corpus.select(kind="narrated", split="train") if video.video_id in cached]
-    silent = [video for video in corpus.select(kind="silent", split="train") if video.video_id in cached]
+    narrated = _usable(corpus, cache, "narrated", split)
+    silent = _usable(corpus, cache, "silent", split)
     known = {video.video_id for video in narrated}
-    clips = [clip for clip in corpus.clips if clip.video_id in known]
-    if not clips:
+    data = TrainingData(cache, [clip for clip in corpus.clips if clip.video_id in known], narrated, silent)
+    if not data.clips:
         raise UsageError(
-            f"{config.cache} must hold narrated training videos of {config.corpus}, got none",
+            f"{config.cache} must hold narrated videos of the split {split!r} of {config.corpus}, got none",
             remedy="build the cache from this corpus",
         )
-    for clip in clips:
-        if clip.start_s >= cache.times(clip.video_id)[-1] + 1:
-            raise UsageError(
-                f"clip {clip.clip_id!r} starts at {clip.start_s:g} s, "
-                f"past the end of video {clip.video_id!r}",
-                remedy="mend clips.csv",
-            )
-    return TrainingData(cache, clips, narrated, silent)
+    _check_clips(data)
+    return data
 
 
-def _draw_window(clip: Clip, config: PretrainConfig, rng: np.random.Generator) -> tuple[float, float]:
-    length, place = rng.uniform(config.clip_min_s, config.clip_max_s), rng.uniform()
-    start, end = clip.start_s, clip.end_s
-    missing = max(0.0, config.min_caption_s - (end - start))
-    start, end = start - missing / 2, end + missing / 2
-    length = min(length, end - start)
-    start += place * (end - start - length)
-    return start, start + length
+def title_of(video: Video) -> str:
+    """Return the structured title of a video, or the raw one where there is none."""
+    return video.title_structured.strip() or video.title.strip()
+
+
+def _usable(corpus: Corpus, cache: FeatureCache, kind: Kind, split: str) -> list[Video]:
+    videos = corpus.select(kind=kind, split=split)
+    cached = [video for video in videos if video.video_id in cache]
+    _say_left_out(videos, cached, f"{kind} videos of the split {split!r} are not in {cache.path}")
+    titled = [video for video in cached if title_of(video)]
+    _say_left_out(cached, titled, f"{kind} videos of the split {split!r} have no title")
+    return titled
+
+
+def _say_left_out(videos: Sequence[Video], kept: Sequence[Video], what: str) -> None:
+    left_out = sorted({video.video_id for video in videos} - {video.video_id for video in kept})
+    if left_out:
+        named = ", ".join(left_out[:NAMED_AT_MOST]) + (", ..." if len(left_out) > NAMED_AT_MOST else "")
+        console.warn(f"{len(left_out)} of {len(videos)} {what} and are left out: {named}")
+
+
+def _check_clips(data: TrainingData) -> None:
+    late = np.flatnonzero(data.clip_spans[:, 0] >= data.timeline.ends(data.clip_videos) + SLACK_S)
+    if late.size:
+        clip = data.clips[int(late[0])]
+        others = f" (and {late.size - 1} clips more)" if late.size > 1 else ""
+        raise UsageError(
+            f"clip {clip.clip_id!r} starts at {clip.start_s:g} s, "
+            f"past the end of video {clip.video_id!r}{others}",
+            remedy="mend clips.csv",
+        )

@@ -18,6 +18,7 @@ from ophclip import console
 from ophclip.cache import FrameRows, build_cache, find_inputs
 from ophclip.cli.main import COMMANDS, main, ophclip
 from ophclip.evaluate.report_rules import RULES
+from ophclip.pretrain import speed
 from ophclip.video import Geometry
 
 
@@ -171,6 +172,27 @@ def test_pretrain_prints_a_summary_or_one_object(call: Call, config: Path, tmp_p
     assert table.code == 0
     assert "num narrated" in table.out
     assert "pretrain: 1 of 1 steps" in table.err
+
+
+def test_pretrain_times_its_steps_and_writes_nothing(
+    call: Call, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "LEAST_S", 0.0)
+    monkeypatch.chdir(tmp_path)
+    settings = ["--set", "ssl=none", "--set", "num_retrieved=2"]
+    done = call("pretrain", config, "--benchmark", "--json", "--quiet", *settings)
+    assert (done.code, done.err) == (0, "")
+    for level, pairs in (("clip", 2), ("video", 1)):
+        measured = done.json[level]
+        assert (measured["steps"], measured["pairs_a_step"]) == (1, pairs)
+        assert set(measured["shares"]) >= {"data", "forward", "loss", "backward", "optimiser"}
+        assert sum(measured["shares"].values()) == pytest.approx(1)
+        assert measured["pairs_per_s"] == pytest.approx(1000 * pairs / measured["ms_a_step"])
+    assert done.json["video"]["shares"]["retrieval"] > 0
+    assert done.json["peak_mib"] > 0
+    assert list(tmp_path.iterdir()) == []
+    table = call("pretrain", config, "--benchmark", *settings)
+    assert "optimiser, %" in table.out
 
 
 def test_doctor_prints_one_object_with_every_finding(call: Call) -> None:

@@ -176,7 +176,7 @@ def test_runs_are_rows_and_datasets_are_columns(stored: list[str]) -> None:
     assert names == [
         (dataset, label)
         for dataset in ("made", "other")
-        for label in ("phase accuracy", "phase F1", "instrument mAP", "false reports (FPR, prompts)")
+        for label in ("phase accuracy", "phase F1", "instrument mAP", "FPR (prompts)")
     ]
     numbers = json.loads((Path(stored[0]) / "metrics.json").read_text())
     cell = found.table[0][0]

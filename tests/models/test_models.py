@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from ophclip.errors import DamageError, UsageError
 from ophclip.models import ModelConfig, build_model, load_encoder, load_model, save_model
 from ophclip.models.encoders import default_precision
+from ophclip.models.tiny import TinyText
+from ophclip.models.tokens import Tokens
 from ophclip.video import FrameFormat
 
 
@@ -118,6 +120,21 @@ def test_text_ignores_case_and_survives_empty_and_long_text() -> None:
     torch.testing.assert_close(upper, lower)
     assert torch.isfinite(empty).all()
     assert torch.isfinite(long).all()
+
+
+def test_text_is_pooled_by_attention_over_its_tokens() -> None:
+    tower = TinyText().eval()
+    tokens = Tokens.of(tower.tokenize(["the phaco probe", "rhexis"], 77))
+    rows, mask = tower.embedding(tokens.ids), tokens.mask
+    scores = tower.importance(rows).squeeze(-1).masked_fill(~mask, -torch.inf)
+    pooled = (scores.softmax(1)[:, :, None] * rows).sum(1)
+    expected = pooled + tower.mix(pooled)
+    found = tower(tokens, 77)
+    torch.testing.assert_close(found, expected)
+    weights = list(tower.parameters())
+    ours, plain = (torch.autograd.grad(y.square().sum(), weights) for y in (found, expected))
+    for one, other in zip(ours, plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_only_the_first_tokens_are_read() -> None:

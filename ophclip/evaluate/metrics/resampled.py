@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 Labels = NDArray[np.integer]
 Scores = NDArray[np.floating]
 Numbers = NDArray[np.float64]
-BLOCK = 1024  # thresholds at a time: [BLOCK, R] tables stay in the cache, and memory does not grow with T
+BLOCK = 1024  # thresholds at a time, so that memory does not grow with T
 EXACT_IN_FLOAT32 = 2**24
 
 
@@ -52,7 +52,7 @@ def resampled_ranking(
         rows: NDArray[np.floating] = rows_at.astype(exact) @ columns
         chosen = np.flatnonzero(np.isnan(alarms) & (hits[-1] >= wanted))  # reached in this block
         first = (hits[:, chosen] >= wanted[chosen]).argmax(axis=0)
-        alarms[chosen] = (rows - hits)[first, chosen] if chosen.size else 0
+        alarms[chosen] = rows[first, chosen] - hits[first, chosen]
         gained = np.empty_like(hits)
         np.subtract(hits[0], before, out=gained[0])
         np.subtract(hits[1:], hits[:-1], out=gained[1:])

@@ -9,12 +9,7 @@ from ophclip import console
 from ophclip.cli.options import json_option, quiet_option, seed_option
 
 
-@click.group()
-def corpus() -> None:
-    """Simulate a corpus of narrated and silent videos."""
-
-
-@corpus.command()
+@click.command()
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the new corpus.")
 @click.option("--narrated", default=64, show_default=True, help="Narrated videos to train on.")
 @click.option("--silent", default=48, show_default=True, help="Silent videos to train on.")
