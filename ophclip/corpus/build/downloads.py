@@ -24,9 +24,7 @@ INFO_SUFFIX = ".info.json"
 UNFINISHED = (".part", ".ytdl", ".aria2")
 
 _BRACKETED = re.compile(r"\[([\w-]{6,64})\]$")  # the usual template of yt-dlp: "title [id].ext"
-_ONE_STREAM = re.compile(
-    r"\.f\d{1,4}(?:-\w+)?$"
-)  # "name.f137.mp4": picture alone, not yet joined to its sound
+_ONE_STREAM = re.compile(r"\.f\d{1,4}(?:-\w+)?$")  # "name.f137.mp4": picture alone, not yet joined to its sound
 _TEMPORARY = re.compile(r"\.temp$")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z0-9]+)*")
 

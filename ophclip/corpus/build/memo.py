@@ -59,9 +59,7 @@ class Memo:
             self._file.write("\n")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Keep what was used, and nothing else, once the build is through."""
         if self._file is not None:
             self._file.close()
@@ -113,8 +111,7 @@ def claim(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if (out / "videos.csv").exists() and not (out / NAME).exists():
         raise UsageError(
-            f"{out} must be empty or built from downloads, got another corpus in it",
-            remedy="pass another folder",
+            f"{out} must be empty or built from downloads, got another corpus in it", remedy="pass another folder"
         )
 
 

@@ -43,9 +43,7 @@ class BuildSettings:
                 f"test_share must be at least 0 and below 1, got {self.test_share}", remedy="pass 0.1"
             )
         if self.min_words < 1:
-            raise UsageError(
-                f"min_words must be 1 or more, got {self.min_words}", remedy="pass --min-words 2"
-            )
+            raise UsageError(f"min_words must be 1 or more, got {self.min_words}", remedy="pass --min-words 2")
 
 
 def parse_preference(text: str) -> tuple[TranscriptKind, ...]:

@@ -95,10 +95,8 @@ def examine(download: Download, settings: BuildSettings) -> VideoResult:
 def clean_text(text: str) -> str:
     """Return a text that any table can hold: no control characters or halves of characters, single spaces."""
     text = text.encode("utf-8", "ignore").decode("utf-8") if not text.isascii() else text
-    return (
-        " ".join(text.split())
-        if text.isprintable()
-        else " ".join("".join(c if c.isprintable() or c.isspace() else "" for c in text).split())
+    return " ".join(text.split()) if text.isprintable() else " ".join(
+        "".join(c if c.isprintable() or c.isspace() else "" for c in text).split()
     )
 
 
@@ -129,9 +127,7 @@ def _read_info(download: Download, result: VideoResult) -> None:
         if not isinstance(info, dict):
             raise ValueError("must be an object")
     except (OSError, ValueError, RecursionError) as error:
-        result.problems.append(
-            (str(download.info), f"must be the JSON that yt-dlp writes, got an error: {error}")
-        )
+        result.problems.append((str(download.info), f"must be the JSON that yt-dlp writes, got an error: {error}"))
         return
     if isinstance(info.get("id"), str) and info["id"].strip():
         result.video_id = info["id"].strip()
@@ -158,9 +154,7 @@ def _choose(
         if not _speaks(language or transcript.language, settings.language):
             _note(result, "transcripts in other languages", 1)
         elif transcript.cues and _share_past(transcript, result.duration_s) > PAST_END_SHARE:
-            problem = (
-                f"most of it lies past the end of the video ({result.duration_s:.0f} s): another video's?"
-            )
+            problem = f"most of it lies past the end of the video ({result.duration_s:.0f} s): another video's?"
             result.problems.append((str(path), problem))
         else:
             found.append((settings.prefer.index(kind), path.name, path, kind, transcript))
