@@ -2,8 +2,8 @@
 """Training on a cache of features, beside the loop that one would write first.
 
 That loop is a `Dataset` which reads each clip's rows through Zarr's own API (arrays kept open), a
-`DataLoader`, as it comes and with two workers, the same model, the loss as open_clip publishes it, and AdamW. Both train the same
-model on the same batches, in turn: some steps of one, some of the other.
+`DataLoader`, as it comes and with two workers, the same model, the loss as open_clip publishes it, and AdamW.
+Both train the same model on the same batches, in turn: some steps of one, some of the other.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from pretrain_cases import pretrain_cases
 
 from ophclip.bench import Case, Result
 
-FOLDER = Path(tempfile.gettempdir()) / "ophclip-bench-pretrain"
+FOLDER = Path(tempfile.gettempdir()) / f"ophclip-bench-pretrain-{os.getpid()}"
 CASES = pretrain_cases(FOLDER, is_smoke=SCALE == "smoke")
 
 
