@@ -8,7 +8,7 @@ EXTRAS := dev,faiss,ray,s3$(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo ,
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test lint bench gpu-check docs clean
+.PHONY: setup demo test lint bench ablation gpu-check docs clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,9 @@ lint: setup
 bench: setup
 	mkdir -p $(dir $(BENCH_JSON))
 	$(BIN)/python -m pytest benchmarks --timeout=0 --benchmark-enable --benchmark-only --benchmark-quiet --benchmark-json=$(BENCH_JSON)
+
+ablation: setup
+	$(BIN)/python benchmarks/ablation.py --table docs/ablation.md
 
 gpu-check:
 	benchmarks/gpu_check.sh

@@ -48,7 +48,7 @@ def main() -> None:
     options = _options()
     world = World() if options.world is None else World(**json.loads(options.world))
     cells = named(all_cells(), options.only)
-    _prepare(options.out, world, sorted({cell.pool for cell in cells}))
+    prepare(options.out, world, sorted({cell.pool for cell in cells}))
     tasks = [(cell, seed) for seed in range(options.seeds) for cell in cells]
     run = partial(run_cell, options.out, world, tuple(options.set))
     context = multiprocessing.get_context("spawn")  # torch does not survive a fork
@@ -140,7 +140,8 @@ def write_table(out: Path, cells: list[Cell], document: Path | None) -> str:
     return table
 
 
-def _prepare(out: Path, world: World, pools: list[float]) -> None:
+def prepare(out: Path, world: World, pools: list[float]) -> None:
+    """Draw the corpus, cache its frames, and write a corpus for each smaller pool; what is there is kept."""
     corpus = out / "corpus"
     if not (corpus / "videos.csv").exists():
         console.say("drawing eye surgery")

@@ -16,12 +16,12 @@ Results = Mapping[str, Sequence[Mapping[str, Any]]]  # of a cell, one a seed
 BEGIN, END = "<!-- table: made by `make ablation` -->", "<!-- end of table -->"
 COLUMNS = {
     "phase_accuracy": "phase acc.",
-    "phase_accuracy_rare": "rare operations",
-    "phase_accuracy_common": "common operations",
+    "phase_accuracy_rare": "phase acc., rare operations",
+    "phase_accuracy_common": "phase acc., common ones",
     "phase_f1": "phase F1",
     "instrument_map": "instrument mAP",
     "operation_accuracy": "operation acc.",
-    "operation_accuracy_rare": "of rare ones",
+    "operation_accuracy_rare": "operation acc., rare ones",
 }
 
 

@@ -80,6 +80,7 @@ def test_the_attributes_of_a_cached_video_are_documented() -> None:
         "docs/reliability.md",
         "docs/scale.md",
         "docs/pretraining.md",
+        "docs/ablation.md",
     ],
 )
 def test_links_between_documents_lead_somewhere(name: str) -> None:

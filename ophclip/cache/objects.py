@@ -120,10 +120,27 @@ class Bucket:
         return True
 
     def list(self, prefix: str) -> Iterator[Listed]:
-        """Yield the objects below a prefix."""
+        """Yield the objects below a prefix, in the order of their keys."""
+        last, left = "", TRIES  # obstore does not ask again for a page whose transfer broke off
+        while True:
+            try:
+                for found in self._pages(prefix, last):
+                    last = found.key
+                    yield found
+                return
+            except StorageError:
+                left -= 1
+                if not left:
+                    raise
+                time.sleep(BACKOFF_S)
+
+    def _pages(self, prefix: str, after: str) -> Iterator[Listed]:
         import obstore
 
-        stream = iter(self._try(prefix, lambda store: obstore.list(store, prefix, chunk_size=1000)))
+        def begin(store: Any) -> Any:
+            return iter(obstore.list(store, prefix, offset=after or None, chunk_size=1000))
+
+        stream = self._try(prefix, begin)
         while (page := self._try(prefix, lambda _: next(stream, None))) is not None:
             for found in page:
                 yield Listed(found["path"], found["size"], found["last_modified"])

@@ -79,6 +79,11 @@ class RemoteCache(FeatureCache):
             for _ in at_once(copy, numbers):
                 pass
 
+    def _copy_runs(self, ids: Sequence[str], wanted: NDArray[np.int64], rows: NDArray[Any]) -> None:
+        """Fill `rows [B, T, *row_shape]`: as many clips of one row, so again one call for each video."""
+        each = [video_id for video_id in ids for _ in range(wanted.shape[1])]
+        self._copy_clips(each, wanted.reshape(-1).tolist(), rows.reshape(len(each), 1, *self.row_shape))
+
 
 class RemoteRows:
     """The rows of one video in an object store; see `rowfile.RowBytes`."""

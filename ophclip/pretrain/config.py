@@ -117,8 +117,8 @@ class PretrainConfig:
     min_similarity: float = -1.0
     """Least inner product of a query and what it retrieves; -1 takes all of the top K (ours)."""
     encode_retrieved: int = 0
-    """How many of the silent videos that a batch retrieved are encoded anew in its step, the most similar
-    first: their gradients train both towers, and their slots are overwritten. 0: all are constants (ours)."""
+    """How many of the silent videos that a batch retrieved, drawn at random, are encoded anew in its step:
+    their gradients train both towers, and their slots are overwritten. 0: all are constants (ours)."""
     bank_key: Literal["text", "visual", "sum"] = "text"
     """What titles are compared with in the search: silent titles, silent videos, or the normalised sum of
     both (query by title text: paper; key: ours)."""

@@ -85,12 +85,24 @@ class Embedder:
     ) -> tuple[Tensor, Tensor]:
         """Embed further whole videos and titles of a step as its batch was, with their graph, `[b, D]` each.
 
-        `place` is where they would stand in the batch; what is random depends on it.
+        `place` is where they would stand in the batch. What is random depends on it, and on the size of
+        micro-batches, which save no memory here.
         """
-        with _torch_seeded(self._config.seed, step, place, self._device):
-            return self.rows(self._augmented(rows, step, place)), self.texts(
-                titles, self._config.video_tokens
-            )
+        if not len(rows):
+            # With a gradient nevertheless: all ranks must take part when gradients come back.
+            none = torch.empty(0, self._config.dim, device=self._device, requires_grad=True)
+            return none, none
+        made = [self._video_part(rows, titles, step, place, part) for part in self._parts(len(rows))]
+        videos, texts = zip(*made, strict=True)
+        return torch.cat(videos), torch.cat(texts)
+
+    def _video_part(
+        self, rows: Tensor, titles: Tokens | Sequence[str], step: int, place: int, part: slice
+    ) -> tuple[Tensor, Tensor]:
+        some = titles.part(part.start, part.stop) if isinstance(titles, Tokens) else titles[part]
+        with _torch_seeded(self._config.seed, step, place + part.start, self._device):
+            videos = self.rows(self._augmented(rows[part], step, place + part.start))
+            return videos, self.texts(some, self._config.video_tokens)
 
     def _sides(self, batch: Batch, part: slice) -> list[Tensor]:
         config, is_clip = self._config, batch.level == "clip"

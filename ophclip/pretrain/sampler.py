@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 LevelName = Literal["clip", "video"]
-Stream = Literal["window", "augment", "torch", "views"]
+Stream = Literal["window", "augment", "torch", "views", "silent"]
 
-_STREAMS = {"clip": 1, "video": 2, "window": 3, "augment": 4, "torch": 5, "views": 6}
+_STREAMS = {"clip": 1, "video": 2, "window": 3, "augment": 4, "torch": 5, "views": 6, "silent": 7}
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def batches_a_pass(batch: int, num_items: int) -> int:
 
 
 def step_rng(seed: int, stream: Stream, step: int, place: int = 0) -> np.random.Generator:
-    """Return the generator of a step's random windows, views, or the seed of its dropout.
+    """Return the generator of a step's random windows, views or silent videos, or the seed of its dropout.
 
     `place` is that of the first item, in the whole batch, of those that are drawn for.
     """

@@ -13,6 +13,7 @@ from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
 from ophclip.pretrain.embedding import Embedder
 from ophclip.pretrain.retrieval_terms import Live, Retrieved
+from ophclip.pretrain.sampler import step_rng
 from ophclip.pretrain.schedule import retrieval_schedule
 from ophclip.pretrain.state import TrainState
 from ophclip.pretrain.world import World
@@ -65,27 +66,26 @@ class SilentMemory:
             self.refresh(step)
         videos = [self._narrated[item] for item in items.tolist()]
         same = self._duplicates.of([source_of(v.path) for v in videos], [v.title for v in videos])
-        scores, slots = bank.retrieve(
+        _, slots = bank.retrieve(
             titles.detach(), config.num_retrieved, exclude=same, min_similarity=config.min_similarity
         )
-        live = self._encode(scores, slots, step, len(items))
+        live = self._encode(slots, step, len(items))
         return Retrieved(slots, bank.keys, bank.values, self._text_ids, same, live)
 
-    def _encode(self, scores: Tensor, slots: Tensor, step: int, place: int) -> Live | None:
-        """Encode the most similar of what was retrieved with a graph, each rank a part, and keep it."""
-        if not self._config.encode_retrieved:
+    def _encode(self, slots: Tensor, step: int, place: int) -> Live | None:
+        """Encode some of what was retrieved with a graph, each rank a part, and keep it in the bank."""
+        distinct = torch.unique(slots[slots >= 0]).cpu().numpy()
+        count = min(self._config.encode_retrieved, len(distinct))
+        if not count:
             return None
-        order = scores.flatten().argsort(descending=True, stable=True)
-        ranked = dict.fromkeys(slots.flatten()[order].tolist())  # distinct, best first
-        ranked.pop(-1, None)
-        chosen = np.sort(list(ranked)[: self._config.encode_retrieved])
-        if not len(chosen):
-            return None
+        # At random: the most similar ones are mostly of what narration shows often anyway.
+        drawn = step_rng(self._config.seed, "silent", step).choice(distinct, count, replace=False)
+        chosen = np.sort(drawn)
         share = self._world.share(len(chosen))
         own = self._numbers[chosen[share]]
         rows, texts = self._reader.videos(own), self._reader.titles(own)
-        pairs = self._embedder.videos(rows, texts, step, place + share.start)
-        videos, titles = self._world.gather(torch.cat(pairs, dim=1), len(chosen)).chunk(2, dim=1)
+        pairs = torch.cat(self._embedder.videos(rows, texts, step, place + share.start), dim=1)
+        videos, titles = self._world.gather(pairs, len(chosen)).chunk(2, dim=1)
         bank = self._state.bank
         bank.update([bank.ids[slot] for slot in chosen.tolist()], titles, videos, step)
         return Live(torch.from_numpy(chosen), titles, videos)

@@ -41,6 +41,17 @@ def test_a_repacked_base_is_searched_as_the_new_rows(
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_a_repacked_base_is_the_packed_new_rows_bit_for_bit(precision: PackPrecision) -> None:
+    x = rows(45, 8, 0)  # without a centre; the last panel is partly empty
+    base, fresh = pack(x, precision), rows(3, 8, 1)
+    ids = torch.tensor([44, 0, 31])
+    repack(base, fresh, ids)
+    x[ids] = fresh
+    expected = pack(x, precision).tensors()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in base.tensors().items())
+
+
 def test_the_rows_that_were_packed_stay_as_they_were() -> None:
     x = rows(40, 8, 0)
     kept = x.clone()

@@ -25,14 +25,15 @@ from ophclip.pretrain.distributed import join_world
 from ophclip.pretrain.world import World
 
 STEPS = 9  # three rounds, of which the last retrieves
-MICRO_BATCH = 3  # as many rows at a time on every number of ranks, so that dropout is the same
+MICRO_BATCH = 1  # as many rows at a time on every number of ranks, so that dropout is the same
 BATCH = 12
 
 
 def rank_config(corpus: Path, cache: Path) -> PretrainConfig:
     return small(
-        corpus, cache, micro_batch=MICRO_BATCH, batch_videos=BATCH, batch_clips=BATCH, learn_temperature=True
-    )
+        corpus, cache, micro_batch=MICRO_BATCH, batch_videos=BATCH, batch_clips=BATCH, learn_temperature=True,
+        encode_retrieved=3,
+    )  # fmt: skip
 
 
 def record(config: PretrainConfig, world: World, out: Path) -> None:

@@ -31,6 +31,7 @@ from ophclip.pretrain.world import World
 
 PROGRAM = Path(__file__).with_name("ranks.py")
 RANKS = [1, 2, 4]
+NUM_STEPS = 40  # of a run that is killed when its first checkpoint is there, after four
 NOISE = "text.importance.bias"  # before a softmax: its gradient is rounding, which AdamW makes steps of
 
 
@@ -47,7 +48,7 @@ def environment() -> dict[str, str]:
 def run_config(corpus: Corpus, cache: Path) -> PretrainConfig:
     """Frames, the full method, with batches that two ranks share unequally."""
     return small(
-        corpus, cache, steps=20, batch_clips=9, batch_videos=5, ssl="simsiam",
+        corpus, cache, steps=NUM_STEPS, batch_clips=9, batch_videos=5, ssl="simsiam",
         ssl_hidden=16, ssl_dim=16, ssl_bottleneck=8,
     )  # fmt: skip
 
@@ -143,8 +144,10 @@ def test_two_ranks_killed_and_resumed_end_with_the_weights_of_an_uninterrupted_r
     victim = random.choice([0, 1])
     with (tmp_path / "stderr.txt").open("w") as stderr:
         process = subprocess.Popen(command, env=environment(), stderr=stderr)
+        wait_for((out / "metrics.jsonl").exists, process)
+        pid = pid_of_rank(process, victim)
         wait_for(lambda: len(list(out.glob("checkpoints/step-*"))) > 0, process)
-        kill_rank(process, victim)
+        os.kill(pid, signal.SIGKILL)
         assert process.wait(timeout=120) != 0
     talk = (tmp_path / "stderr.txt").read_text()
     assert "lost the others: one was killed or lost its connection" in talk, talk[-3000:]
@@ -152,13 +155,13 @@ def test_two_ranks_killed_and_resumed_end_with_the_weights_of_an_uninterrupted_r
     assert not (out / "model.safetensors").exists()
     found = newest_sound(out / "checkpoints")
     assert found is not None
-    assert 4 <= found[1]["step"] < 20
+    assert 4 <= found[1]["step"] < NUM_STEPS
     again = subprocess.run(
         [*command, "--resume"], env=environment(), capture_output=True, text=True, timeout=120
     )
     assert again.returncode == 0, again.stderr[-3000:]
     assert_same_weights(done[2] / "run", out)
-    assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").open()] == list(range(20))
+    assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").open()] == list(range(NUM_STEPS))
     assert again.stdout.count("num processes") == 1, "the first process alone prints the result"
 
 
@@ -168,11 +171,10 @@ def wait_for(condition: Any, process: subprocess.Popen[Any]) -> None:
         time.sleep(0.01)
 
 
-def kill_rank(launcher: subprocess.Popen[Any], rank: int) -> None:
+def pid_of_rank(launcher: subprocess.Popen[Any], rank: int) -> int:
     for child in psutil.Process(launcher.pid).children(recursive=True):
         if child.environ().get("RANK") == str(rank):
-            os.kill(child.pid, signal.SIGKILL)
-            return
+            return child.pid
     raise AssertionError(f"rank {rank} is not running")
 
 

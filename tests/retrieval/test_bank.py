@@ -84,6 +84,13 @@ def test_momentum_keeps_a_share_of_what_was_there() -> None:
     torch.testing.assert_close(bank.values[2], F.normalize(0.75 * old + 0.25 * fresh[0], dim=0))
 
 
+def test_momentum_keeps_nothing_of_a_slot_that_counts_as_never_written() -> None:
+    bank = filled(momentum=0.75)
+    bank.steps.fill_(-1)
+    bank.update(bank.ids, rows(6, seed=2), rows(6, seed=3), step=8)
+    torch.testing.assert_close(bank.values, F.normalize(rows(6, seed=3), dim=1))
+
+
 def test_age_is_that_of_the_oldest_slot() -> None:
     bank = filled()
     bank.update(["s0"], torch.ones(1, 8), torch.ones(1, 8), step=9)
