@@ -51,7 +51,7 @@ centred wound hydrated no leak pupil small iris hook stained trypan blue careful
 
 def pretrain_cases(folder: Path, *, is_smoke: bool) -> list[Case]:
     """Return the cases; corpus and cache are made in `folder` when first used."""
-    num_videos, batch, steps, rounds = (4, 32, 1, 1) if is_smoke else (256, 4096, 2, 3)
+    num_videos, batch, steps, rounds = (4, 32, 1, 1) if is_smoke else (256, 4096, 5, 3)
     workers = 0 if is_smoke else 2
     name = f"pretrain on features, {batch} pairs a step, 4 x {DIM} each"
     targets = (Target(RATIO, least=5.0), Target(WAITS, most=10.0), Target(READS, most=10.0))
@@ -117,7 +117,8 @@ def _warm(parts: Parts, data: TrainingData, config: PretrainConfig) -> None:
     assert config.video_steps == 0
 
 
-def _their_steps(parts: Parts, data: TrainingData, steps: range, workers: int) -> None:
+def _their_steps(parts: Parts, data: TrainingData, steps: range, workers: int) -> float:
+    """Return seconds a step once it runs: without the first, in which workers start and open the arrays."""
     batches = [_items(parts, data, step) for step in steps]
     loader = DataLoader(
         ZarrClips(data),
@@ -125,6 +126,7 @@ def _their_steps(parts: Parts, data: TrainingData, steps: range, workers: int) -
         num_workers=workers,
         collate_fn=_collate,
     )
+    ends = [time.perf_counter()]
     for rows, texts in loader:
         parts.state.model.train()
         parts.state.optimizer.zero_grad()
@@ -132,6 +134,8 @@ def _their_steps(parts: Parts, data: TrainingData, steps: range, workers: int) -
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parts.state.trained, 1.0)
         parts.state.optimizer.step()
+        ends.append(time.perf_counter())
+    return (ends[-1] - ends[1]) / (len(ends) - 2) if len(ends) > 2 else ends[-1] - ends[0]
 
 
 def _their_loss(model: DualEncoder, rows: Tensor, texts: list[str]) -> Tensor:
