@@ -121,7 +121,11 @@ def _our_steps(parts: Parts, steps: range, clock: PhaseClock) -> float:
 
 
 def _their_steps(parts: Parts, data: TrainingData, steps: range, workers: int) -> float:
-    """Return seconds a step once it runs: without the first, in which workers start and open the arrays."""
+    """Return seconds a step once it runs.
+
+    Without the first steps, one a worker: in these they start, open the arrays, and all read at once what is
+    then trained on one after the other.
+    """
     batches = [_items(parts, data, step) for step in steps]
     loader = DataLoader(
         ZarrClips(data),
@@ -138,7 +142,8 @@ def _their_steps(parts: Parts, data: TrainingData, steps: range, workers: int) -
         torch.nn.utils.clip_grad_norm_(parts.state.trained, 1.0)
         parts.state.optimizer.step()
         ends.append(time.perf_counter())
-    return (ends[-1] - ends[1]) / (len(ends) - 2) if len(ends) > 2 else ends[-1] - ends[0]
+    left_out = workers if len(batches) > workers else 0
+    return (ends[-1] - ends[left_out]) / (len(batches) - left_out)
 
 
 def _their_loss(model: DualEncoder, rows: Tensor, texts: list[str]) -> Tensor:

@@ -283,6 +283,18 @@ def test_corrections_are_made_recorded_and_optional(tmp_path: Path, downloads: P
     assert "a nice rexis." in plain
 
 
+def test_a_single_word_is_a_clip_where_it_is_a_term(tmp_path: Path, downloads: Path, footage: Path) -> None:
+    put(footage, downloads / "a.mp4")
+    (downloads / "a.csv").write_text(
+        "start,end,text\n0,9,We look at what comes next in here.\n12,13,Hydrodissection.\n16,17,okay\n"
+    )
+    report = build_corpus(downloads, tmp_path / "corpus", workers=1)
+    texts = [clip.text for clip in read_corpus(tmp_path / "corpus").clips]
+    assert "Hydrodissection." in texts
+    assert "okay" not in texts
+    assert report.notes["clips of 3-5 s with fewer than 2 words"] == 1
+
+
 def test_splits_are_drawn_by_the_id(tmp_path: Path, downloads: Path, footage: Path) -> None:
     for number in range(40):
         os.link(footage, downloads / f"v{number}.mp4")

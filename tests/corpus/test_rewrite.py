@@ -239,8 +239,9 @@ def test_damaged_answers_on_disk_are_asked_for_again(server: Server, tmp_path: P
     rewrite_corpus(corpus_of(1, videos=1), {}, endpoint(server), tmp_path)
     for path in tmp_path.rglob("*.json"):
         path.write_bytes(path.read_bytes()[:5])
-    made, _, _ = rewrite_corpus(corpus_of(1, videos=1), {}, endpoint(server), tmp_path)
-    assert made.clips[0].text == "CLIP 0 OF 0"
+    for _ in range(2):
+        made, _, _ = rewrite_corpus(corpus_of(1, videos=1), {}, endpoint(server), tmp_path)
+        assert made.clips[0].text == "CLIP 0 OF 0"
     assert len(server.requests) == 4
 
 

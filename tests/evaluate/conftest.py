@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from layout_folders import Layout
 
 from ophclip.corpus.simulate.layouts import write_layout
 from ophclip.corpus.simulate.layouts.write import _cast
 from ophclip.corpus.simulate.production import Script, write_script
 
 VIDEOS, SECONDS, SEED = 3, 16, 50
-Layout = Callable[[str], Path]
 
 
 @pytest.fixture(scope="session")

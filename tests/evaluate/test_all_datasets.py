@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Layout
+from layout_folders import Layout
 
 from ophclip.cli.main import main
 from ophclip.corpus.simulate.layouts import LAYOUTS

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from layout_folders import Layout
 
 from ophclip.cli.main import main
 from ophclip.corpus.simulate.layouts import LAYOUTS
 from ophclip.errors import UsageError
 from ophclip.evaluate.check import CheckReport, check_dataset
 from ophclip.evaluate.datasets.registry import ADAPTERS, adapter_of
-
-Layout = Callable[[str], Path]
 
 
 def edit(path: Path, old: str, new: str) -> None:

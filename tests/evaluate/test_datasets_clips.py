@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from layout_folders import Layout
 
 from ophclip.corpus.simulate.layouts.footage import phase_at
 from ophclip.corpus.simulate.production import Script
@@ -14,7 +15,6 @@ from ophclip.errors import UsageError
 from ophclip.evaluate.datasets import load_dataset
 from ophclip.evaluate.prompts import load_prompts
 
-Layout = Callable[[str], Path]
 Scripts = Callable[[str], list[Script]]
 
 PHASE, OPERATION = "OphNet2024_loca_challenge_phase.csv", "OphNet2024_loca_challenge.csv"

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from layout_folders import Layout
 
 from ophclip.corpus.simulate.layouts import pictures, tools
 from ophclip.corpus.simulate.layouts.footage import instruments_at, phase_at
@@ -18,7 +19,6 @@ from ophclip.corpus.simulate.production import Script
 from ophclip.errors import UsageError
 from ophclip.evaluate.datasets import Dataset, load_dataset
 
-Layout = Callable[[str], Path]
 Scripts = Callable[[str], list[Script]]
 
 PICTURES = ["cataract1k-instruments", "catinstseg", "catinstseg-cadis", "cadis"]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from layout_folders import Layout
 
 from ophclip.corpus.simulate.layouts.footage import phase_at
 from ophclip.corpus.simulate.layouts.phases import CATARACT_1K_PHASES, CATARACT_PHASES, named_segments
@@ -15,7 +16,6 @@ from ophclip.corpus.simulate.production import Script
 from ophclip.errors import UsageError
 from ophclip.evaluate.datasets import Dataset, load_dataset
 
-Layout = Callable[[str], Path]
 Scripts = Callable[[str], list[Script]]
 
 

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Layout
+from layout_folders import Layout
 
 from ophclip.corpus.simulate import simulate
 from ophclip.errors import UsageError

@@ -47,7 +47,7 @@ SHOWN_PROBLEMS = 20  # on the terminal; build.json has all
 )
 @click.option("--no-correct", is_flag=True, help="Leave misheard terms as they are.")
 @click.option(
-    "--min-words", default=2, show_default=True, help="Fewer in a clip: it is left out, and counted."
+    "--min-words", default=2, show_default=True, help="Clips with fewer that name no term are left out."
 )
 @click.option("--test-share", default=0.0, show_default=True, help="Share of the videos in the split test.")
 @click.option("--rewrite", "url", metavar="URL", help="OpenAI-like API that rewrites clips and titles.")

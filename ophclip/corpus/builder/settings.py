@@ -17,8 +17,8 @@ class BuildSettings:
     `windows`: lengths of clips in seconds, each of which gives clips of its own. `min_words_per_s`: words in
     each second of the whole video from which on it is narrated. `language`: what transcripts must be in,
     regions included ("en" takes en-GB). `prefer`: kinds of transcripts in the order in which they are chosen.
-    `correct`: whether misheard terms are mended. `min_words`: of a clip. `test_share`: of videos, by a hash
-    of the id, in the split "test".
+    `correct`: whether misheard terms are mended. `min_words`: of a clip that names no term.
+    `test_share`: of videos, by a hash of the id, in the split "test".
     """
 
     windows: tuple[Window, ...] = (Window(3, 5), Window(8, 15))

@@ -213,7 +213,7 @@ def _add_clips(
     end_s = math.floor(result.duration_s * 1000) / 1000
     for window in settings.windows:
         for passage in cut(words, window, end_s):
-            if passage.text.count(" ") + 1 < settings.min_words:
+            if passage.text.count(" ") + 1 < settings.min_words and not load_tagger().find(passage.text):
                 notes[f"clips of {window.label} s with fewer than {settings.min_words} words"] += 1
             else:
                 result.clips.append((window.label, passage.start_s, passage.end_s, passage.text))

@@ -14,7 +14,7 @@ from ophclip import console
 from ophclip.corpus.manifest import Corpus
 from ophclip.corpus.rewrite.batches import Batch, batches_of
 from ophclip.corpus.rewrite.endpoint import Endpoint, UnreachableError
-from ophclip.files import write_once
+from ophclip.files import replace_file
 
 GARBLED_ATTEMPTS = 3  # at an answer that is not what was asked for
 SHOWN_REQUESTS = 2
@@ -94,7 +94,7 @@ def _ask(batch: Batch, endpoint: Endpoint, cache: Path) -> tuple[str, ...]:
         if not isinstance(texts, str):
             path = _path(batch, endpoint.model, cache)
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_once(path, json.dumps({"content": content}).encode())
+            replace_file(path, json.dumps({"content": content}).encode())
             return texts
         problem = texts
     raise UnreachableError(
