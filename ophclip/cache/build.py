@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -24,7 +25,7 @@ from ophclip.cache.supervisor import supervised
 from ophclip.cache.threads import threads_each
 from ophclip.cache.todo import Retry, check_ids, sorted_out
 from ophclip.cache.writer import Writer, open_writer
-from ophclip.video import Decoder, check_fps
+from ophclip.video import Decoder, FrameSource, check_fps
 
 
 def build_cache(
@@ -51,9 +52,11 @@ def build_cache(
     Frames go to the encoder in batches of at most `batch_size`, by default 32, or 256 on a GPU. With
     `fills_batches`, the default on a GPU, every batch has exactly that size: short videos share one, and the
     last is filled up. A GPU decodes as many videos side by side as it has `engines`, by default those that
-    are known of it. A video whose file
-    has changed since is stored anew. A video that cannot be read is recorded with its reason and the build
-    goes on; it is left alone by later builds until its file changes or `retry` asks for it.
+    are known of it.
+
+    A video whose file has changed since is stored anew. A video that cannot be read is recorded with its
+    reason and the build goes on; it is left alone by later builds until its file changes or `retry` asks for
+    it.
 
     With `workers` = 0 the work is done in this process, and no deadline is kept. Otherwise that many worker
     processes do it: a video on which one works for more than `deadline_s` seconds, by default some that
@@ -77,43 +80,17 @@ def build_cache(
         encoder, fps=float(check_fps(fps)), decoder=source.name, decoder_version=source.version
     )
     check_ids(inputs)
-    fills = device.startswith("cuda") if fills_batches is None else fills_batches
-
-    def outcomes(todo: Sequence[CacheInput], writer: Writer) -> Generator[Outcome, None, None]:
-        report.workers = min(workers, len(todo))
-        if not report.workers and (ray is None or not todo):
-            others = range(1, side_by_side(encoder, decoder, device, engines))
-            sources = [source, *(source_for(encoder, decoder, device, batch_size=size) for _ in others)]
-            recipe = Recipe(encoder, sources, fps, size, fills)
-            return Extraction(recipe, writer, StageClock()).outcomes(todo)
-        places = devices or (device,)
-        a_device = WORKERS_A_GPU if ray is not None else -(-report.workers // len(places))
-        setup = Setup(
-            out,
-            provenance,
-            make_encoder or Given(encoder),
-            fps,
-            decoder,
-            size,
-            fills,
-            console.is_quiet(),
-            engines,
-            a_device,
-        )
-        if ray is not None:
-            return on_cluster(
-                todo, setup, writer, address=ray, device=device, most=workers, deadline_s=deadline_s
-            )
-        return supervised(
-            todo,
-            setup,
-            writer,
-            devices=places,
-            workers=report.workers,
-            threads=threads_each(report.workers),
-            deadline_s=deadline_s,
-        )
-
+    setup = Setup(
+        out,
+        provenance,
+        make_encoder or Given(encoder),
+        fps,
+        decoder,
+        size,
+        device.startswith("cuda") if fills_batches is None else fills_batches,
+        console.is_quiet(),
+        engines,
+    )
     with open_writer(out, provenance) as writer, console.progress("cache", len(inputs), "videos") as progress:
         counted, todo = ReportedProgress(report, progress), list[CacheInput]()
         for item in sorted_out(inputs, writer, retry):
@@ -121,13 +98,59 @@ def build_cache(
                 counted.add(item)
             else:
                 todo.append(item)
-        with closing(outcomes(todo, writer)) as running:
+        report.workers = min(workers, len(todo))
+        if ray is not None and todo:
+            setup = replace(setup, workers_a_device=WORKERS_A_GPU)
+            outcomes = on_cluster(
+                todo, setup, writer, address=ray, device=device, most=workers, deadline_s=deadline_s
+            )
+        elif report.workers:
+            outcomes = _by_processes(todo, setup, writer, report.workers, devices or (device,), deadline_s)
+        else:
+            outcomes = _here(todo, setup, writer, encoder, source, device)
+        with closing(outcomes) as running:
             for outcome in running:
                 counted.add(outcome)
                 if max_failures:
                     max_failures.check(report, len(inputs))
     report.sort(item.video_id for item in inputs)
     return report
+
+
+def _here(
+    todo: Sequence[CacheInput],
+    setup: Setup,
+    writer: Writer,
+    encoder: Encoder,
+    source: FrameSource,
+    device: str,
+) -> Generator[Outcome, None, None]:
+    """Store the videos in this process, as many side by side as the device has engines."""
+    others = range(1, side_by_side(encoder, setup.decoder, device, setup.engines))
+    size = setup.batch_size
+    sources = [source, *(source_for(encoder, setup.decoder, device, batch_size=size) for _ in others)]
+    recipe = Recipe(encoder, sources, setup.fps, size, setup.fills_batches)
+    return Extraction(recipe, writer, StageClock()).outcomes(todo)
+
+
+def _by_processes(
+    todo: Sequence[CacheInput],
+    setup: Setup,
+    writer: Writer,
+    workers: int,
+    devices: Sequence[str],
+    deadline_s: float | None,
+) -> Generator[Outcome, None, None]:
+    """Store the videos by `workers` processes, spread over `devices`."""
+    return supervised(
+        todo,
+        replace(setup, workers_a_device=-(-workers // len(devices))),
+        writer,
+        devices=devices,
+        workers=workers,
+        threads=threads_each(workers),
+        deadline_s=deadline_s,
+    )
 
 
 def provenance_of(encoder: Encoder, *, fps: float, decoder: str, decoder_version: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ophclip.cache import CacheInput, FrameRows, build_cache, open_cache
+from ophclip.cache import CacheInput, FeatureCache, FrameRows, build_cache, open_cache
 from ophclip.cache.commit import CacheWriter
 from ophclip.cache.layout import VideoAttributes
 from ophclip.video import Geometry, write_video
@@ -127,3 +127,19 @@ def check_visible(path: Path, *allowed: dict[str, tuple[bytes, tuple[float, ...]
         checksum = hashlib.sha256(content[0]).hexdigest()
         assert cache.attributes(video_id)["data_sha256"] == checksum, f"{video_id}: metadata of other rows"
     return set(seen)
+
+
+def assert_same_values(packed: FeatureCache, cache: FeatureCache) -> None:
+    """Assert that a packed cache gives what the one does that it was packed from."""
+    assert packed.ids == cache.ids
+    assert packed.provenance == cache.provenance
+    assert (packed.row_shape, packed.dtype) == (cache.row_shape, cache.dtype)
+    for video_id in cache:
+        rows = packed[video_id]
+        assert (rows.dtype, rows.shape) == (cache[video_id].dtype, cache[video_id].shape)
+        assert rows.tobytes() == cache[video_id].tobytes()
+        assert packed.times(video_id).tolist() == cache.times(video_id).tolist()
+        assert packed.attributes(video_id) == cache.attributes(video_id)
+        assert packed.source_path(video_id) == cache.source_path(video_id)
+        assert packed.source_mtime_ns(video_id) == cache.source_mtime_ns(video_id)
+        assert packed.num_frames(video_id) == cache.num_frames(video_id)

@@ -23,9 +23,9 @@ import pytest
 import tensorstore
 import zarr
 from cache_children import finish, start
-from cache_corpus import DIM, provenance, random_rows, store, tree, write_cache
+from cache_corpus import DIM, assert_same_values, provenance, random_rows, store, tree, write_cache
 
-from ophclip.cache import FeatureCache, open_cache, pack_cache, sharded
+from ophclip.cache import open_cache, pack_cache, sharded
 from ophclip.cache.commit import CacheWriter
 from ophclip.cache.exclusive import alone_in
 from ophclip.cache.packed import PackedCache
@@ -69,21 +69,6 @@ def packed_path(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy(packed_path: Path, tmp_path: Path) -> Path:
     """A packed cache to damage."""
     return Path(shutil.copytree(packed_path, tmp_path / "copy.zarr"))
-
-
-def assert_same_values(packed: FeatureCache, cache: FeatureCache) -> None:
-    assert packed.ids == cache.ids
-    assert packed.provenance == cache.provenance
-    assert (packed.row_shape, packed.dtype) == (cache.row_shape, cache.dtype)
-    for video_id in cache:
-        rows = packed[video_id]
-        assert (rows.dtype, rows.shape) == (cache[video_id].dtype, cache[video_id].shape)
-        assert rows.tobytes() == cache[video_id].tobytes()
-        assert packed.times(video_id).tolist() == cache.times(video_id).tolist()
-        assert packed.attributes(video_id) == cache.attributes(video_id)
-        assert packed.source_path(video_id) == cache.source_path(video_id)
-        assert packed.source_mtime_ns(video_id) == cache.source_mtime_ns(video_id)
-        assert packed.num_frames(video_id) == cache.num_frames(video_id)
 
 
 def test_a_packed_cache_reads_as_the_one_it_was_packed_from(source: Path, packed_path: Path) -> None:

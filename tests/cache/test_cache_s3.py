@@ -3,20 +3,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import pickle
 import signal
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import zarr
-from cache_children import build_child, finish, start
+from cache_children import finish
 from cache_corpus import (
     build,
     check_visible,
@@ -26,25 +23,16 @@ from cache_corpus import (
     store,
     write_clip,
 )
+from s3_places import build_elsewhere, keys, new_place, write
 from s3_server import (
     BUCKET,
-    CUT,
-    DENY,
-    FAIL,
-    FAIL_LATE,
-    HANG,
-    HANG_LATE,
-    REFUSE,
     Proxy,
     Request,
-    proxy_to,
-    s3_server,
 )
 
 from ophclip.cache import (
     CacheInput,
     export_cache,
-    objects,
     open_cache,
     pack_cache,
     remote_journal,
@@ -54,74 +42,16 @@ from ophclip.cache.content import content_hash
 from ophclip.cache.journal import line_of, read_commits, read_failures
 from ophclip.cache.listing import list_videos, summarize
 from ophclip.cache.location import ObjectPath, location
-from ophclip.cache.objects import TIMEOUT_VARIABLE, Bucket
+from ophclip.cache.objects import Bucket
 from ophclip.cache.remote_commit import RemoteWriter
 from ophclip.cache.repair import repair_cache
 from ophclip.cache.verify import verify_cache
 from ophclip.cli.main import main
-from ophclip.errors import OphclipError, StorageError, UsageError
+from ophclip.errors import OphclipError, UsageError
 
 pytest.importorskip("obstore")
 
 POINTS = ("mid-data", "after-data", "after-metadata", "before-journal", "after-journal")
-_numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[int]:
-    with s3_server() as port:
-        yield port
-
-
-@pytest.fixture
-def proxy(server: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy that AWS_ENDPOINT_URL names; requests may take a second."""
-    with proxy_to(server) as proxy:
-        use(monkeypatch, proxy.url)
-        yield proxy
-
-
-@pytest.fixture
-def place(server: int, monkeypatch: pytest.MonkeyPatch) -> ObjectPath:
-    """Where a cache may be made; nothing is in between."""
-    use(monkeypatch, f"http://127.0.0.1:{server}")
-    return new_place()
-
-
-def use(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
-    monkeypatch.setenv(TIMEOUT_VARIABLE, "1")
-    monkeypatch.setattr("ophclip.cache.location.bucket", cache(Bucket))  # no connection of another test
-    monkeypatch.setattr(objects, "BACKOFF_S", 0.01)
-
-
-def new_place() -> ObjectPath:
-    return ObjectPath(BUCKET, f"caches/c{next(_numbers)}.zarr")
-
-
-def in_environment(variables: dict[str, str], inputs: Sequence[CacheInput], place: ObjectPath) -> None:
-    os.environ.update(variables)
-    build_child(inputs, place)  # type: ignore[arg-type]
-
-
-def build_elsewhere(inputs: Sequence[CacheInput], place: ObjectPath, crash_at: str = "") -> Any:
-    variables = {name: value for name, value in os.environ.items() if name.startswith(("AWS_", "OPHCLIP_S3"))}
-    return start(in_environment, variables, inputs, place, crash_at=crash_at)
-
-
-def write(place: ObjectPath, names: Sequence[str]) -> None:
-    with RemoteWriter(place, provenance()) as writer:
-        for name in names:
-            store(writer, name, random_rows(len(name), 5))  # type: ignore[arg-type]
-
-
-def keys(place: ObjectPath, *below: str) -> list[str]:
-    return [found.key.removeprefix(f"{place.key}/") for found in place.joinpath(*below).list()]
 
 
 def test_a_cache_in_an_object_store_is_that_of_a_folder(
@@ -201,137 +131,6 @@ def test_builds_of_the_same_videos_at_once_leave_what_one_does(
     assert [finish(process) for process in processes] == [0, 0]
     assert contents(place) == contents(built)  # type: ignore[arg-type]
     assert len(keys(place, "videos")) == 1 + 2 * len(clips), "the same objects from both"
-
-
-def first_try(fate: str, *methods: str) -> Any:
-    return lambda request: fate if request.method in methods and request.count == 0 else ""
-
-
-@pytest.mark.parametrize("fate", [FAIL, FAIL_LATE])
-def test_a_server_that_fails_each_request_once_does_no_harm(
-    fate: str, proxy: Proxy, clips: list[CacheInput], built: Path
-) -> None:
-    place = new_place()
-    proxy.fate = first_try(fate, "GET", "PUT", "POST", "HEAD")
-    build(clips, place)
-    assert content_hash(open_cache(place)) == content_hash(open_cache(built))
-    assert contents(place) == contents(built)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("fate", [HANG, HANG_LATE, CUT])
-def test_requests_that_hang_or_break_off_are_made_again(
-    fate: str, proxy: Proxy, clips: list[CacheInput], built: Path
-) -> None:
-    place = new_place()
-    hung = set[str]()
-
-    def fates(request: Request) -> str:
-        kind = f"{request.method} {request.path.split('/c', 1)[-1][-12:]}"  # a few of them take long enough
-        if request.count or kind in hung or len(hung) > 1 or request.method == "HEAD":
-            return ""
-        hung.add(kind)
-        return fate
-
-    proxy.fate = fates
-    build(clips, place)
-    assert contents(place) == contents(built)  # type: ignore[arg-type]
-    assert hung
-
-
-def test_a_server_that_says_nothing_ends_a_build_in_time_and_commits_nothing(
-    proxy: Proxy, clips: list[CacheInput], built: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(objects, "MAX_RETRIES", 0)
-    monkeypatch.setenv(TIMEOUT_VARIABLE, "0.5")
-    place = new_place()
-    build(clips[:2], place)
-    proxy.fate = lambda request: HANG if request.method == "PUT" and "v2" in request.path else ""
-    with pytest.raises(StorageError, match="s3://") as raised:
-        build(clips, place)
-    assert "AWS_ENDPOINT_URL" in raised.value.remedy
-    assert "goes on" in raised.value.remedy
-    proxy.fate = lambda _: ""
-    assert open_cache(place).ids == ["v0", "v1"]
-    build(clips, place)
-    assert content_hash(open_cache(place)) == content_hash(open_cache(built))
-
-
-def test_a_commit_whose_answer_is_lost_is_whole(
-    proxy: Proxy, clips: list[CacheInput], built: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(objects, "MAX_RETRIES", 0)
-    place = new_place()
-    proxy.fate = lambda request: FAIL_LATE if "_journal/commits/0/" in request.path else ""
-    with pytest.raises(StorageError):
-        build(clips, place)
-    proxy.fate = lambda _: ""
-    assert check_visible(place, contents(built)) <= {"v0"}  # type: ignore[arg-type]
-    build(clips, place)
-    assert contents(place) == contents(built)  # type: ignore[arg-type]
-
-
-def test_a_store_without_conditional_writes_serves_too(
-    proxy: Proxy, clips: list[CacheInput], built: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(objects, "MAX_RETRIES", 0)
-    place = new_place()
-    proxy.fate = lambda request: REFUSE if request.is_conditional else ""
-    build(clips, place)
-    assert contents(place) == contents(built)  # type: ignore[arg-type]
-    assert sum(request.is_conditional for request in proxy.seen) == 1, "it is asked once"
-
-
-def test_a_missing_bucket_is_named(place: ObjectPath, clips: list[CacheInput]) -> None:
-    nowhere = ObjectPath("no-such-bucket", "c.zarr")
-    for act in (lambda: open_cache(nowhere), lambda: build(clips, nowhere)):
-        with pytest.raises(UsageError, match="there is no bucket 'no-such-bucket'") as raised:
-            act()
-        assert "create it" in raised.value.remedy
-
-
-def test_no_cache_at_a_prefix_is_said(place: ObjectPath) -> None:
-    with pytest.raises(UsageError, match=f"no cache at {place}"):
-        open_cache(place)
-
-
-def test_something_else_at_a_prefix_is_left_alone(place: ObjectPath, clips: list[CacheInput]) -> None:
-    place.bucket.put(f"{place.key}/notes.txt", b"mine")
-    with pytest.raises(UsageError, match="exists and is not a cache"):
-        build(clips, place)
-    assert keys(place) == ["notes.txt"]
-
-
-def test_wrong_credentials_are_said_with_the_servers_words(proxy: Proxy, clips: list[CacheInput]) -> None:
-    proxy.fate = lambda _: DENY
-    place = new_place()
-    for act in (lambda: open_cache(place), lambda: build(clips, place)):
-        with pytest.raises(StorageError, match="access denied") as raised:
-            act()
-        assert "AWS_SECRET_ACCESS_KEY" in raised.value.remedy
-
-
-def test_no_network_is_said_in_time(place: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, "http://127.0.0.1:9")
-    monkeypatch.setenv(TIMEOUT_VARIABLE, "0.3")
-    with pytest.raises(StorageError, match="s3://surgery") as raised:
-        open_cache(place)
-    assert "check the network and AWS_ENDPOINT_URL (http://127.0.0.1:9)" in raised.value.remedy
-
-
-def test_no_credentials_are_said(place: ObjectPath, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    with pytest.raises(StorageError, match="no credentials were found") as raised:
-        open_cache(place)
-    assert "AWS_ACCESS_KEY_ID" in raised.value.remedy
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "soon", "nan"])
-def test_a_time_limit_that_is_none_is_refused(
-    text: str, place: ObjectPath, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(TIMEOUT_VARIABLE, text)
-    with pytest.raises(UsageError, match=TIMEOUT_VARIABLE):
-        open_cache(place)
 
 
 def test_many_commits_are_few_objects_to_open(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:

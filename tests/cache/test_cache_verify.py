@@ -13,24 +13,17 @@ import numpy as np
 import pytest
 from cache_children import finish, start
 from cache_corpus import (
-    Statistics,
-    attributes,
-    build,
-    frame_rows,
     provenance,
     random_rows,
     store,
     write_cache,
-    write_clip,
 )
-from numpy.typing import NDArray
+from damage import edit, flip, found, journal_of, metadata_of, replace_by_folder, rows_of
 
 from ophclip import console
-from ophclip.cache import CacheInput, open_cache
+from ophclip.cache import open_cache
 from ophclip.cache.commit import CacheWriter
 from ophclip.cache.content import content_hash
-from ophclip.cache.findings import VerifyReport
-from ophclip.cache.journal import Commit, JournalWriter
 from ophclip.cache.root import digest
 from ophclip.cache.verify import verify_cache
 from ophclip.errors import UsageError
@@ -41,40 +34,6 @@ VIDEOS = {"a": random_rows(1, 3), "b": random_rows(2, 3), "c": random_rows(3, 5)
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return write_cache(tmp_path / "c.zarr", VIDEOS)
-
-
-def found(report: VerifyReport) -> list[tuple[str, str]]:
-    return [(finding.item, finding.kind) for finding in report.findings]
-
-
-def rows_of(path: Path, video_id: str) -> Path:
-    return path / "videos" / video_id / "c" / "0" / "0"
-
-
-def metadata_of(path: Path, video_id: str) -> Path:
-    return path / "videos" / video_id / "zarr.json"
-
-
-def journal_of(path: Path) -> Path:
-    (journal,) = (path / "_journal").glob("commits-*.jsonl")
-    return journal
-
-
-def flip(file: Path, bit: int) -> None:
-    data = bytearray(file.read_bytes())
-    data[bit // 8] ^= 1 << bit % 8
-    file.write_bytes(data)
-
-
-def replace_by_folder(file: Path) -> None:
-    file.unlink()
-    file.mkdir()
-
-
-def edit(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    document = json.loads(file.read_bytes())
-    change(document["attributes"])
-    file.write_text(json.dumps(document))
 
 
 def test_a_whole_cache_is_whole_and_its_content_hash_is_that_of_info(path: Path) -> None:
@@ -322,127 +281,3 @@ def test_a_video_that_is_being_replaced_is_no_damage(path: Path, tmp_path: Path)
         rounds += 1
     assert finish(writer) == 0
     assert rounds > 3
-
-
-def test_the_content_hash_is_of_rows_times_and_provenance_alone(path: Path, tmp_path: Path) -> None:
-    expected = content_hash(open_cache(path))
-    other = tmp_path / "moved" / "other.zarr"
-    later = provenance() | {"versions": {"ophclip": "9", "decoder": "9"}}
-    for video_id in ("c", "a", "b"):  # another order, a journal each, another source path and date
-        with CacheWriter(other, later) as writer:
-            beside = attributes(video_id, len(VIDEOS[video_id]))
-            writer.store(video_id, [VIDEOS[video_id]], beside, source_path="/elsewhere", source_mtime_ns=1)
-    assert content_hash(open_cache(other)) == expected
-    assert len(list((other / "_journal").glob("commits-*"))) == 3
-
-
-@pytest.mark.parametrize("what", ["rows", "times", "id", "fps", "fewer"])
-def test_the_content_hash_differs_where_the_content_does(what: str, path: Path, tmp_path: Path) -> None:
-    videos = dict(VIDEOS)
-    key = provenance() | ({"fps": 2.0} if what == "fps" else {})
-    if what == "rows":
-        videos["b"] = VIDEOS["b"] + np.float16(0.5)
-    if what == "id":
-        videos["B"] = videos.pop("b")
-    if what == "fewer":
-        videos.pop("c")
-    with CacheWriter(tmp_path / "other.zarr", key) as writer:
-        for video_id, rows in videos.items():
-            beside = attributes(video_id, len(rows))
-            if what == "times":
-                beside["pts"], beside["frame_times_s"] = [7 for _ in rows], [0.007 for _ in rows]
-            writer.store(video_id, [rows], beside, source_path="/", source_mtime_ns=1)
-    assert content_hash(open_cache(tmp_path / "other.zarr")) != content_hash(open_cache(path))
-
-
-def test_a_share_of_frames_is_decoded_anew_and_equal(built: Path, built_frames: Path) -> None:
-    total = sum(open_cache(built_frames).num_frames(video_id) for video_id in open_cache(built_frames))
-    report = verify_cache(built_frames, sample=1)
-    assert (report.findings, report.unchecked, report.frames_decoded) == ([], {}, total)
-    report = verify_cache(built, sample=0.3, encoder=Statistics(), seed=3)
-    assert (report.findings, report.unchecked) == ([], {})
-    assert 0 < report.frames_decoded < 0.6 * total
-
-
-def stored_as(path: Path, source: Path, video_id: str, rows: NDArray[Any], original: Path) -> None:
-    """Enter rows of one's own, with right checksums, for a video: what only decoding anew can tell."""
-    beside = open_cache(original).attributes(video_id)
-    commit = open_cache(original)
-    with CacheWriter(path, commit.provenance) as writer:
-        writer.store(
-            video_id,
-            [rows],
-            beside,  # type: ignore[arg-type]
-            source_path=str(source),
-            source_mtime_ns=commit.source_mtime_ns(video_id),
-        )
-
-
-def test_rows_of_other_frames_are_found_by_decoding_anew(
-    clips: list[CacheInput], built: Path, built_frames: Path, tmp_path: Path
-) -> None:
-    for original, encoder in ((built, Statistics()), (built_frames, None)):
-        path = tmp_path / original.name
-        wrong = np.array(open_cache(original)["v1"])
-        wrong[2] = wrong[5]
-        stored_as(path, clips[1].path, "v1", wrong, original)
-        assert verify_cache(path).findings == []
-        report = verify_cache(path, sample=1, encoder=encoder)
-        assert found(report) == [("v1", "sample")]
-        assert report.findings[0].what.startswith(f"row 2 differs from its frame in {clips[1].path} by ")
-
-
-def test_a_frame_of_the_same_decoder_must_be_exact_and_of_another_version_near(
-    clips: list[CacheInput], built_frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "c.zarr"
-    near = np.array(open_cache(built_frames)["v1"])
-    near[3, 0, 0, 0] ^= 1
-    stored_as(path, clips[1].path, "v1", near, built_frames)
-    (finding,) = verify_cache(path, sample=1).findings
-    assert finding.what.endswith("by 0.00 of 255 levels in the mean, 1 at most")
-    monkeypatch.setattr("ophclip.video.decode_pyav.PyavSource.version", "0.1 libavcodec 1")
-    assert verify_cache(path, sample=1).findings == []
-    near[3] = 255 - near[3]
-    stored_as(tmp_path / "far.zarr", clips[1].path, "v1", near, built_frames)
-    assert found(verify_cache(tmp_path / "far.zarr", sample=1)) == [("v1", "sample")]
-
-
-def test_a_video_file_that_is_gone_or_has_changed_is_no_damage(tmp_path: Path) -> None:
-    inputs = [CacheInput(f"v{n}", write_clip(tmp_path / f"v{n}.mp4", n)) for n in range(4)]
-    build(inputs, tmp_path / "c.zarr", encoder=frame_rows())
-    inputs[0].path.unlink()
-    write_clip(inputs[1].path, 9)
-    inputs[2].path.touch()
-    report = verify_cache(tmp_path / "c.zarr", sample=1)
-    assert report.findings == []
-    assert report.unchecked == {
-        "v0": f"{inputs[0].path} is gone",
-        "v1": f"{inputs[1].path} has changed since its rows were stored",
-    }
-    assert report.frames_decoded == 12
-
-
-def test_a_decoder_that_is_not_here_is_no_damage(
-    clips: list[CacheInput], built_frames: Path, tmp_path: Path
-) -> None:
-    stored_as(tmp_path / "c.zarr", clips[1].path, "v1", open_cache(built_frames)["v1"], built_frames)
-    journal = JournalWriter(tmp_path / "c.zarr")
-    edit(metadata_of(tmp_path / "c.zarr", "v1"), lambda a: a.update(decoder="vlc 3"))
-    stat = clips[1].path.stat()
-    sha256 = open_cache(built_frames).attributes("v1")["source_sha256"]
-    shape = open_cache(built_frames)["v1"].shape
-    journal.commit(Commit("v1", "v1", shape, str(clips[1].path), stat.st_size, stat.st_mtime_ns, sha256))
-    journal.close()
-    report = verify_cache(tmp_path / "c.zarr", sample=1)
-    assert (report.findings, report.unchecked) == ([], {"v1": "its decoder 'vlc 3' is not known here"})
-
-
-def test_features_need_their_own_encoder(built: Path) -> None:
-    with pytest.raises(UsageError, match="holds the rows of the encoder 'statistics'") as caught:
-        verify_cache(built, sample=0.5)
-    assert "--encoder" in caught.value.remedy
-    with pytest.raises(UsageError, match="was built with key"):
-        verify_cache(built, sample=0.5, encoder=Statistics("two"))
-    with pytest.raises(UsageError, match=r"sample must lie in \[0, 1\], got 2"):
-        verify_cache(built, sample=2)
