@@ -15,7 +15,7 @@ from ophclip.bench.result import Ratio, Result, half_range
 from ophclip.bench.session import Session
 
 LEAST_ROUNDS, MOST_ROUNDS = 5, 200
-FAR_BEHIND, ITS_ROUNDS = 3.0, 2  # a peer that slow beside the fastest one is timed in the first rounds only
+FAR_BEHIND, ITS_ROUNDS = 3.0, 2  # a peer so much slower than the fastest of all is timed in two rounds only
 
 Loop = Callable[[Runner, Callable[[], None], int], list[float]]
 
@@ -114,7 +114,7 @@ def _plan(
         return (1 if session.is_smoke else fixed or 1), set()
     alone = session.time_s(ours)
     taken = {name: session.time_s(peer) for name, peer in peers.items()}
-    fastest = min(taken.values(), default=0.0)
+    fastest = min([alone, *taken.values()])
     behind = {name for name, seconds in taken.items() if seconds > FAR_BEHIND * fastest}
     round_s = alone + sum(seconds for name, seconds in taken.items() if name not in behind)
     return int(min(MOST_ROUNDS, max(LEAST_ROUNDS, session.seconds / round_s))), behind

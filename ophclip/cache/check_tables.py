@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ophclip.cache.check_video import VideoCheck
 from ophclip.cache.findings import Finding
 from ophclip.cache.layout import JOURNAL, METADATA, group_metadata
+from ophclip.cache.location import Location, ObjectPath, size_of
 from ophclip.cache.pack import PLAN
 from ophclip.cache.packtables import (
     TABLE,
@@ -40,7 +40,7 @@ def check_shards(cache: PackedCache) -> Iterator[Finding]:
     """
     for name, grid in cache.grids.items():
         for shard in range(grid.num_shards):
-            path = grid.path(cache.path / name, shard)
+            path = cache.path / name / grid.shard_name(shard)
             wrong = _wrong_end(path, grid, shard)
             if wrong:
                 yield _finding(cache, path, wrong)
@@ -58,12 +58,10 @@ def check_tables(cache: PackedCache, checks: Sequence[VideoCheck]) -> Iterator[F
             yield _finding(cache, path, "not what was packed")
 
 
-def _wrong_end(path: Path, grid: Grid, shard: int) -> str:
+def _wrong_end(path: Location, grid: Grid, shard: int) -> str:
     padding, index = grid.padding(shard), grid.index(shard)
     try:
-        with path.open("rb") as file:
-            file.seek(grid.rows_in(shard) * grid.row_bytes)
-            end = file.read(len(padding) + len(index) + 1)
+        end = _read(path, grid.rows_in(shard) * grid.row_bytes, len(padding) + len(index) + 1)
     except OSError as error:
         return error.strerror or str(error)
     found_padding, found = end[: len(padding)], end[len(padding) :]
@@ -74,6 +72,16 @@ def _wrong_end(path: Path, grid: Grid, shard: int) -> str:
     if found[:-CHECKSUM_BYTES] != index[:-CHECKSUM_BYTES]:
         return "the offsets and lengths of its inner chunks are not what was packed"
     return "" if found == index else "the checksum of its index is wrong"
+
+
+def _read(path: Location, offset: int, most: int) -> bytes:
+    """Return at most so many bytes of a file or object, from `offset` on."""
+    if isinstance(path, ObjectPath):
+        length = min(most, size_of(path) - offset)
+        return bytes(path.bucket.get_ranges(path.key, [offset], [length])[0]) if length > 0 else b""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(most)
 
 
 def _expected(cache: PackedCache, checks: Sequence[VideoCheck]) -> Iterator[tuple[str, bytes]]:
@@ -100,5 +108,5 @@ def _expected(cache: PackedCache, checks: Sequence[VideoCheck]) -> Iterator[tupl
     yield METADATA, root_metadata(cache, cache.grids["rows"])
 
 
-def _finding(cache: PackedCache, path: Path, what: str) -> Finding:
-    return Finding(path.relative_to(cache.path).as_posix(), "root", f"{path}: {what}")
+def _finding(cache: PackedCache, path: Location, what: str) -> Finding:
+    return Finding(str(path).removeprefix(f"{cache.path}/"), "root", f"{path}: {what}")

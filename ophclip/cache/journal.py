@@ -194,7 +194,8 @@ def is_live(cache: Location, writer: str) -> bool:
 def count_writers(cache: Location) -> tuple[int, int | None]:
     """Return how many writers have entered something, and how many still run; nobody knows in a store."""
     if isinstance(cache, ObjectPath):
-        return len({name.rpartition("-")[0] for name in journal_objects(cache, COMMITS)}), None
+        objects = journal_objects(cache, COMMITS)
+        return len({name.rpartition("-")[0] if "/" in name else name for name in objects}), None
     names = [file.stem.removeprefix(f"{COMMITS}-") for file in (cache / JOURNAL).glob(f"{COMMITS}-*.jsonl")]
     return len(names), sum(is_live(cache, name) for name in names)
 

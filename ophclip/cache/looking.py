@@ -1,79 +1,125 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Look at many files in threads, none of which may hang the whole: one that takes too long is left behind.
-
-A thread that waits for a dead disk cannot be ended. It is a daemon and nobody waits for it any more; another
-takes its place.
-"""
+"""Look at many files in processes: a file that hangs its reader or crashes it costs nothing but itself."""
 
 from __future__ import annotations
 
-import threading
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
-from typing import Generic, TypeVar
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, TypeVar
 
-from ophclip.cache.flow import Shared
+from ophclip.cache.processes import end_with_parent, how_it_ended, signals_held
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 TICK_S = 0.1
+GRACE_S = 5.0  # for a killed process to be gone
+
+_forkserver = multiprocessing.get_context("forkserver")  # which imports FFmpeg once for all of them
+_forkserver.set_forkserver_preload(["ophclip.cache.survey", "av"])
 
 
 class Looking(Generic[Item, Result]):
-    """Calls `look(item)` for all items, `late(item, seconds)` for those on which it takes too long.
+    """Calls `look(item)` for all items, in processes.
 
-    `allowed_s(item)` says how long that is. `look` must not raise.
+    `look` is picklable and does not raise. Where it takes longer than `allowed_s(item)` seconds its process
+    is killed and `late(item, seconds)` stands in; where the process dies, `dead(item, how)`.
     """
 
     def __init__(
         self,
         items: Sequence[Item],
         look: Callable[[Item], Result],
-        late: Callable[[Item, float], Result],
+        *,
         allowed_s: Callable[[Item], float],
+        late: Callable[[Item, float], Result],
+        dead: Callable[[Item, str], Result],
     ) -> None:
-        self._items, self._look, self._late, self._allowed_s = items, look, late, allowed_s
-        self._numbers = Shared(iter(range(len(items))))
+        self._items, self._look = items, look
+        self._allowed_s, self._late, self._dead = allowed_s, late, dead
+        self._readers: list[_Reader] = []
         self._results: dict[int, Result] = {}
-        self._spent_s: dict[int, float] = {}  # of those that are being looked at
-        self._news = threading.Condition()
 
-    def results(self, num_threads: int) -> Iterator[Result]:
+    def results(self, num_processes: int) -> Iterator[Result]:
         """Yield the results in the order of the items."""
-        for _ in range(min(num_threads, len(self._items))):
-            self._start()
-        for number in range(len(self._items)):
-            while True:
-                with self._news:
-                    before = time.monotonic()
-                    self._news.wait_for(partial(self._results.__contains__, number), TICK_S)
-                    # No more than this is a wait: a machine that slept, or was stopped, is none.
-                    self._count(min(time.monotonic() - before, 2 * TICK_S))
-                    if number in self._results:
-                        break
-            yield self._results.pop(number)
+        numbers = iter(range(len(self._items)))
+        self._readers = [_Reader(self._look) for _ in range(min(num_processes, len(self._items)))]
+        try:
+            for number in range(len(self._items)):
+                while number not in self._results:
+                    self._hand_out(numbers)
+                    self._hear()
+                yield self._results.pop(number)
+        finally:
+            for reader in self._readers:
+                reader.end()
 
-    def _start(self) -> None:
-        threading.Thread(target=self._run, name="ophclip look", daemon=True).start()
+    def _hand_out(self, numbers: Iterator[int]) -> None:
+        for place, reader in enumerate(self._readers):
+            if reader.number is None and (number := next(numbers, None)) is not None:
+                if reader.is_dead:
+                    reader = self._readers[place] = _Reader(self._look)
+                reader.give(number, self._items[number])
 
-    def _run(self) -> None:
-        for number in self._numbers:
-            with self._news:
-                self._spent_s[number] = 0.0
-            result = self._look(self._items[number])
-            with self._news:
-                if self._spent_s.pop(number, None) is None:
-                    return  # given up; another thread has taken over
-                self._results[number] = result
-                self._news.notify_all()
+    def _hear(self) -> None:
+        busy = {reader.connection: reader for reader in self._readers if reader.number is not None}
+        before = time.monotonic()
+        heard = wait(list(busy), TICK_S)
+        # No more than this is a wait: a machine that slept, or was stopped, is none.
+        waited_s = min(time.monotonic() - before, 2 * TICK_S)
+        for connection, reader in busy.items():
+            number = reader.number
+            assert number is not None
+            item = self._items[number]
+            if connection in heard:
+                self._results[number] = reader.take(partial(self._dead, item))
+                continue
+            reader.spent_s += waited_s
+            if reader.spent_s > (allowed_s := self._allowed_s(item)):
+                reader.end()
+                self._results[number] = self._late(item, allowed_s)
 
-    def _count(self, seconds: float) -> None:
-        for number, spent_s in list(self._spent_s.items()):
-            self._spent_s[number] = spent_s + seconds
-            allowed_s = self._allowed_s(self._items[number])
-            if self._spent_s[number] > allowed_s:
-                del self._spent_s[number]
-                self._results[number] = self._late(self._items[number], allowed_s)
-                self._start()
+
+class _Reader:
+    """A process that looks at one item after another; `number` is of the one in hand."""
+
+    def __init__(self, look: Callable[[Any], Any]) -> None:
+        self.number: int | None = None
+        self.spent_s = 0.0
+        self.is_dead = False
+        self.connection, theirs = _forkserver.Pipe()
+        self._process = _forkserver.Process(target=_serve, args=(theirs, look), daemon=True)
+        with signals_held():
+            self._process.start()
+        theirs.close()  # so that the end of the process closes the pipe
+
+    def give(self, number: int, item: object) -> None:
+        self.number, self.spent_s = number, 0.0
+        with suppress(OSError):  # that it has died is heard of next
+            self.connection.send(item)
+
+    def take(self, dead: Callable[[str], Any]) -> Any:
+        self.number = None
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            return dead(self.end())
+
+    def end(self) -> str:
+        """End the process, whatever it does, and say how it ended."""
+        self.number, self.is_dead = None, True
+        self._process.kill()
+        self._process.join(GRACE_S)  # one that waits for a dead disk goes when the disk answers
+        self.connection.close()
+        return how_it_ended(self._process.exitcode or 0)
+
+
+def _serve(connection: Connection, look: Callable[[Any], Any]) -> None:
+    end_with_parent()
+    with suppress(EOFError, OSError):
+        while True:
+            connection.send(look(connection.recv()))

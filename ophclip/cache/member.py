@@ -4,14 +4,12 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from multiprocessing import resource_tracker
+from contextlib import suppress
 
 from ophclip.cache.clock import default_deadline_s
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.messages import PULSE_S, Message, Planned, Pulse, Ready, Turned
+from ophclip.cache.processes import how_it_ended, signals_held
 from ophclip.cache.source_file import SourceFile
 from ophclip.cache.worker import work
 
@@ -21,8 +19,6 @@ SMALL_BYTES = 16 << 20
 STUCK_S = 4 * PULSE_S
 SILENT_S = 60.0  # without a sign of life, though it is not at work on anything
 START_S = 900.0  # until it is ready: it may load a large model from a slow disk
-
-STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 _spawn = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch halfway
 
@@ -37,7 +33,7 @@ class Member:
         self.device = device
         self.connection, theirs = _spawn.Pipe()
         self._process = _spawn.Process(target=work, args=(theirs, setup, device, threads), daemon=True)
-        with _signals_held():
+        with signals_held():
             self._process.start()
         theirs.close()  # so that the end of the process closes the pipe
         self.in_hand: dict[str, CacheInput] = {}
@@ -129,26 +125,10 @@ class Member:
         """Wait for the process to end and return how it did, or None if it has not."""
         self._process.join(seconds)
         code = self._process.exitcode
-        if code is None:
-            return None
-        if code < 0:
-            hint = ", perhaps for want of memory" if code == -signal.SIGKILL else ""
-            return f"signal {-code}{hint}"
-        return f"exit code {code}"
+        return None if code is None else how_it_ended(code)
 
     def _allowed_s(self, video_id: str) -> float:
         return self._planned_s.get(video_id) or default_deadline_s(self._sizes[video_id])
-
-
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Hold signals back: a process that is started meanwhile never gets those sent to the whole group."""
-    resource_tracker.ensure_running()  # it would let them through, while the first process starts
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
 
 def _size(item: CacheInput) -> int:

@@ -134,6 +134,14 @@ class Bucket:
                     raise
                 time.sleep(BACKOFF_S)
 
+    def files(self, prefix: str) -> Iterator[Listed]:
+        """Yield the objects that lie directly below a prefix."""
+        import obstore
+
+        found = self._try(prefix, lambda store: obstore.list_with_delimiter(store, prefix))
+        for each in found["objects"]:
+            yield Listed(each["path"], each["size"], each["last_modified"])
+
     def _pages(self, prefix: str, after: str) -> Iterator[Listed]:
         import obstore
 

@@ -126,7 +126,7 @@ def _keep_shards_of(plan: str, work: Path) -> None:
 
 def _check_space(work: Path, grid: Grid) -> None:
     rows = work / "rows"
-    shards = (shard for shard in range(grid.num_shards) if not grid.path(rows, shard).exists())
+    shards = (shard for shard in range(grid.num_shards) if not (rows / grid.shard_name(shard)).exists())
     needed, free = sum(map(grid.file_bytes, shards)), shutil.disk_usage(work).free
     if needed > free:
         raise StorageError(

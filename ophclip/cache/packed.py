@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from ophclip.cache.journal import Commit
 from ophclip.cache.layout import METADATA, read_metadata
 from ophclip.cache.location import Location
 from ophclip.cache.rowfile import RowBytes, RowFile, RowFileError, remember
-from ophclip.cache.sharded import Grid, ShardFiles
+from ophclip.cache.sharded import Grid, Shards
 from ophclip.cache.store import MAX_OPEN, FeatureCache
 from ophclip.errors import DamageError, UsageError
 
@@ -52,7 +51,6 @@ class PackedCache(FeatureCache):
     Rows are mapped; those of a video that lies in two shards are copied when they are indexed.
     """
 
-    path: Path
     MENDING = "pack it again from the cache that it was packed from"
 
     def refresh(self) -> None:
@@ -113,17 +111,17 @@ class PackedCache(FeatureCache):
         return {"rows": rows, "times": Grid((num_rows,), "float64"), "pts": Grid((num_rows,), "int64")}
 
     @cached_property
-    def _arrays(self) -> dict[str, ShardFiles]:
+    def _arrays(self) -> dict[str, Shards]:
         for name, grid in self.grids.items():
             if read_metadata(self.path / name) != grid.metadata():
                 raise self._damage(f"the metadata of {name!r} is not what was packed")
-        return {name: ShardFiles(self.path / name, grid) for name, grid in self.grids.items()}
+        return {name: self._shards(name, grid) for name, grid in self.grids.items()}
 
     @cached_property
     def _attribute_offsets(self) -> NDArray[np.int64]:
         count = self._root["num_videos"] + 1
         try:
-            chunk = RowFile(str(self.path / "attribute_offsets" / "c" / "0"), 8 * count).map()
+            chunk = self._table("attribute_offsets", 8 * count).map()
         except RowFileError as error:
             raise self._damage(str(error)) from error
         offsets: NDArray[np.int64] = np.array(chunk).view("<i8")
@@ -132,13 +130,19 @@ class PackedCache(FeatureCache):
         return offsets
 
     @cached_property
-    def _attribute_texts(self) -> RowFile:
-        return RowFile(str(self.path / "attributes" / "c" / "0"), int(self._attribute_offsets[-1]))
+    def _attribute_texts(self) -> RowBytes:
+        return self._table("attributes", int(self._attribute_offsets[-1]))
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
         state.pop("_attribute_texts", None)
         return state
+
+    def _shards(self, name: str, grid: Grid) -> Shards:
+        return Shards(self.path / name, grid)
+
+    def _table(self, name: str, num_bytes: int) -> RowBytes:
+        return RowFile(str(self.path.joinpath(name, "c", "0")), num_bytes)
 
     def _number(self, video_id: str) -> int:
         self._commit(video_id)

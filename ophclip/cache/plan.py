@@ -23,8 +23,8 @@ from ophclip.cache.survey import Survey, survey_file
 from ophclip.errors import OphclipError
 from ophclip.video import check_fps
 
-THREADS_PER_CORE = 4  # which mostly wait for the disk
-MAX_THREADS = 32
+PROCESSES_PER_CORE = 2  # which mostly wait for the disk
+MAX_PROCESSES = 32
 ROUNDING_S = 0.002  # containers round lengths to a millisecond
 BLOCK = 4096  # bytes a file takes at least, and in multiples
 TIME_BYTES, METADATA_BYTES, JOURNAL_BYTES = 32, 900, 600  # of a row's times, and of a video
@@ -137,7 +137,7 @@ def plan_cache(
     *,
     encoder: Encoder,
     fps: float | Fraction,
-    threads: int = 0,
+    processes: int = 0,
     deadline_s: float | None = None,
 ) -> Plan:
     """Look at every input, without decoding more of it than one frame, and add up what a build would store.
@@ -150,7 +150,7 @@ def plan_cache(
         UsageError: `fps` is not a positive number, or `out` is not a cache.
     """
     rate = float(check_fps(fps))
-    plan = Plan(list(_look(inputs, threads, deadline_s)), rate, _free_bytes(out))
+    plan = Plan(list(_look(inputs, processes, deadline_s)), rate, _free_bytes(out))
     commits = read_commits(out) if (out / METADATA).is_file() else {}
     for video in plan.readable:
         assert video.survey is not None
@@ -165,20 +165,19 @@ def plan_cache(
     return plan
 
 
-def _look(inputs: Sequence[CacheInput], threads: int, deadline_s: float | None) -> Iterator[Planned]:
-    count = threads or min(MAX_THREADS, THREADS_PER_CORE * (os.cpu_count() or 1))
+def _look(inputs: Sequence[CacheInput], processes: int, deadline_s: float | None) -> Iterator[Planned]:
+    count = processes or min(MAX_PROCESSES, PROCESSES_PER_CORE * (os.cpu_count() or 1))
     allowed_s = _allowed_s if deadline_s is None else lambda _: deadline_s
-    looking = Looking(inputs, lambda item: _look_at(item, allowed_s(item)), _hanging, allowed_s)
+    looking = Looking(inputs, _look_at, allowed_s=allowed_s, late=_hanging, dead=_crashing)
     with console.progress("plan", len(inputs), "videos") as progress:
         for planned in looking.results(count):
             progress.advance()
             yield planned
 
 
-def _look_at(item: CacheInput, seconds: float) -> Planned:
+def _look_at(item: CacheInput) -> Planned:
     try:
-        # FFmpeg gives up a little after us: so a thread that nobody waits for ends, and burns no core.
-        survey = survey_file(item.path, 1.5 * seconds + 1)
+        survey = survey_file(item.path)
     except Exception as error:  # whatever a hostile file provokes in FFmpeg is said of that file
         reason = error.message if isinstance(error, OphclipError) else f"{type(error).__name__}: {error}"
         return Planned(item.video_id, item.path, reason=as_text(reason))
@@ -188,6 +187,10 @@ def _look_at(item: CacheInput, seconds: float) -> Planned:
 def _hanging(item: CacheInput, seconds: float) -> Planned:
     reason = f"{item.path}: hangs: its header and first packets were not read in {seconds:.4g} s"
     return Planned(item.video_id, item.path, reason=as_text(reason))
+
+
+def _crashing(item: CacheInput, how: str) -> Planned:
+    return Planned(item.video_id, item.path, reason=as_text(f"{item.path}: crashed its demuxer ({how})"))
 
 
 def _allowed_s(item: CacheInput) -> float:

@@ -14,10 +14,9 @@ from ophclip.cache.journal import Commit
 from ophclip.cache.layout import VIDEOS, chunk_path, num_bytes
 from ophclip.cache.location import ObjectPath
 from ophclip.cache.objects import at_once
-from ophclip.cache.packed import is_packed
+from ophclip.cache.remote_rows import RemoteRows, RemoteShardedRows
 from ophclip.cache.rowfile import RowBytes, RowFileError
 from ophclip.cache.store import FeatureCache
-from ophclip.errors import UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,14 +37,6 @@ class RemoteCache(FeatureCache):
         """Yield the id and the attributes of every video, sorted by id; some are fetched at once."""
         return zip(self.ids, at_once(self.attributes, self.ids), strict=True)
 
-    def _read_root(self) -> dict[str, Any]:
-        if is_packed(self.path):
-            raise UsageError(
-                f"{self.path} is a packed cache, which is only read from a disk",
-                remedy="copy it to a local folder; in object stores, use caches that are not packed",
-            )
-        return super()._read_root()
-
     def _open(self, commit: Commit) -> RowBytes:
         place = chunk_path(self.path / VIDEOS / commit.folder, len(commit.shape))
         return RemoteRows(place, num_bytes(commit.shape, self.provenance["dtype"]))
@@ -61,8 +52,8 @@ class RemoteCache(FeatureCache):
             numbers[video_id].append(number)
 
         def copy(video_id: str) -> None:
-            rows = RemoteCache._open(self, self._commit(video_id))
-            assert isinstance(rows, RemoteRows)
+            rows = self._open(self._commit(video_id))
+            assert isinstance(rows, RemoteRows | RemoteShardedRows)
             num_rows, own = self.num_frames(video_id), numbers[video_id]
             counts = [min(length, num_rows - starts[number]) for number in own]
             offsets = [starts[number] * self.row_bytes for number in own]
@@ -83,43 +74,3 @@ class RemoteCache(FeatureCache):
         """Fill `rows [B, T, *row_shape]`: as many clips of one row, so again one call for each video."""
         each = [video_id for video_id in ids for _ in range(wanted.shape[1])]
         self._copy_clips(each, wanted.reshape(-1).tolist(), rows.reshape(len(each), 1, *self.row_shape))
-
-
-class RemoteRows:
-    """The rows of one video in an object store; see `rowfile.RowBytes`."""
-
-    def __init__(self, place: ObjectPath, num_bytes: int) -> None:
-        self._place, self.num_bytes = place, num_bytes
-
-    def read(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[Any]:
-        """Return ranges of bytes, each as a buffer.
-
-        Raises:
-            RowFileError: the object is not there, or has become shorter.
-        """
-        try:
-            ranges = self._place.bucket.get_ranges(self._place.key, offsets, sizes)
-        except FileNotFoundError as error:
-            raise RowFileError(f"{self._place}: no such object") from error
-        except IndexError as error:
-            raise RowFileError(str(error)) from error
-        if [len(memoryview(data)) for data in ranges] != list(sizes):
-            raise RowFileError(
-                f"{self._place} is shorter than the {self.num_bytes} bytes that were committed"
-            )
-        return ranges
-
-    def read_into(self, data: memoryview, offset: int) -> None:
-        """Fill `data` with the bytes from `offset` on."""
-        if len(data):
-            data[:] = memoryview(self.read([offset], [len(data)])[0]).cast("B")
-
-    def map(self) -> NDArray[np.uint8]:
-        """Return all bytes, read-only and in memory."""
-        try:
-            data = self._place.read_bytes()
-        except FileNotFoundError as error:
-            raise RowFileError(f"{self._place}: no such object") from error
-        if len(data) != self.num_bytes:
-            raise RowFileError(f"{self._place} has {len(data)} bytes, {self.num_bytes} were committed")
-        return np.frombuffer(data, np.uint8)

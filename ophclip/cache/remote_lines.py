@@ -4,6 +4,7 @@
 _journal/<kind>/0/<writer>-<number>.jsonl    one line: written by one PUT, which is the commit
 _journal/<kind>/1/...                        the lines of one writer, merged by itself
 _journal/<kind>/2/...                        the lines of many writers, merged where objects have become many
+_journal/<kind>-<writer>.jsonl               as on a disk, in a cache that was copied from there; only read
 
 What is merged is removed only once its lines lie on a higher level, and a reader lists the levels in turn. So
 it meets every line at least once; one that it meets twice says the same twice.
@@ -11,11 +12,11 @@ it meets every line at least once; one that it meets twice says the same twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ophclip.cache.layout import JOURNAL
 from ophclip.cache.location import ObjectPath
-from ophclip.cache.objects import at_once
+from ophclip.cache.objects import Listed, at_once
 from ophclip.errors import StorageError
 
 LEVELS = (0, 1, 2)
@@ -32,11 +33,9 @@ def journal_objects(cache: ObjectPath, kind: str) -> dict[str, bytes]:
     """
     folder = cache / JOURNAL
     for _ in range(MAX_TRIES):
-        names = [
-            found.key.removeprefix(f"{folder.key}/")
-            for level in LEVELS
-            for found in folder.joinpath(kind, str(level)).list()
-        ]
+        names = [name for name in _names(folder, folder.bucket.files(folder.key)) if _is_copied(name, kind)]
+        for level in LEVELS:
+            names += _names(folder, folder.joinpath(kind, str(level)).list())
         try:
             texts = list(at_once(lambda name: (folder / name).read_bytes(), names))
         except FileNotFoundError:
@@ -71,8 +70,20 @@ def merge_if_many(cache: ObjectPath, kind: str, writer: str) -> None:
     if count > MAX_SMALL:
         objects = journal_objects(cache, kind)
         last = f"{kind}/{LEVELS[-1]}/"
-        small = {name: text for name, text in objects.items() if not name.startswith(last)}
+        small = {
+            name: text
+            for name, text in objects.items()
+            if not name.startswith(last) and not _is_copied(name, kind)
+        }
         merge(cache, kind, small, LEVELS[-1], writer, 0)
+
+
+def _names(folder: ObjectPath, found: Iterable[Listed]) -> list[str]:
+    return [each.key.removeprefix(f"{folder.key}/") for each in found]
+
+
+def _is_copied(name: str, kind: str) -> bool:
+    return name.startswith(f"{kind}-") and name.endswith(".jsonl")
 
 
 def _portions(objects: Mapping[str, bytes]) -> Iterator[bytes]:

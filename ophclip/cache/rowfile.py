@@ -108,6 +108,10 @@ class RowFile:
         size = os.fstat(self._descriptor).st_size
         return RowFileError(f"{self._path} has {size} bytes, {self.num_bytes} were committed")
 
+    def span(self, offset: int, length: int) -> NDArray[np.uint8]:
+        """Return a range of bytes, mapped; raises as `map` does."""
+        return self.map()[offset : offset + length]
+
     def map(self) -> NDArray[np.uint8]:
         """Return all bytes, mapped and shared with every process that maps them; see `RowBytes`."""
         if self._array is None:

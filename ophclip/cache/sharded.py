@@ -12,12 +12,12 @@ import struct
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from ophclip.cache.rowfile import MAX_FILES, RowFile, remember
+from ophclip.cache.location import Location
+from ophclip.cache.rowfile import MAX_FILES, RowBytes, RowFile, remember
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -85,9 +85,9 @@ class Grid:
         rows = math.ceil(self.rows_in(shard) / self.chunk_rows) * self.chunk_rows
         return rows * self.row_bytes + self.shard_rows // self.chunk_rows * 16 + 4
 
-    def path(self, folder: Path, shard: int) -> Path:
+    def shard_name(self, shard: int) -> str:
         """Return where a shard lies in the folder of its array."""
-        return folder.joinpath("c", str(shard), *("0" * (len(self.shape) - 1)))
+        return "/".join(["c", str(shard), *("0" * (len(self.shape) - 1))])
 
     def metadata(self) -> dict[str, Any]:
         """Return the `zarr.json` of the array."""
@@ -125,12 +125,20 @@ def bytes_codec(dtype: str) -> dict[str, Any]:
     return {"name": "bytes"} | ({} if dtype == "uint8" else {"configuration": {"endian": "little"}})
 
 
-class ShardFiles:
+class ShardBytes(RowBytes, Protocol):
+    """The bytes of one shard, wherever they lie."""
+
+    def span(self, offset: int, length: int) -> NDArray[np.uint8]:
+        """Return a range of bytes, as `map` returns all; raises as `map` does."""
+        ...
+
+
+class Shards:
     """The shards of an array, opened when first read; the bytes of all rows, as if they lay in one file."""
 
-    def __init__(self, folder: Path, grid: Grid) -> None:
+    def __init__(self, folder: Location, grid: Grid) -> None:
         self._folder, self._grid = folder, grid
-        self._open: OrderedDict[int, RowFile] = OrderedDict()
+        self._open: OrderedDict[int, ShardBytes] = OrderedDict()
 
     def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self._folder, self._grid))  # open files do not travel between processes
@@ -140,8 +148,8 @@ class ShardFiles:
         row_bytes = self._grid.row_bytes
         return ShardedRows(self, first * row_bytes, count * row_bytes)
 
-    def parts(self, offset: int, num_bytes: int) -> Iterator[tuple[RowFile, int, int]]:
-        """Yield file, offset in it and length of each piece of a range of bytes.
+    def parts(self, offset: int, num_bytes: int) -> Iterator[tuple[ShardBytes, int, int]]:
+        """Yield shard, offset in it and length of each piece of a range of bytes.
 
         Raises:
             RowFileError: a shard is not there, or of another size.
@@ -149,37 +157,38 @@ class ShardFiles:
         while num_bytes:
             shard, inside = divmod(offset, self._grid.shard_bytes)
             length = min(num_bytes, self._grid.shard_bytes - inside)
-            yield self._file(shard), inside, length
+            opened = self._open.get(shard)
+            if opened is None:
+                opened = remember(self._open, shard, self._opened(shard), MAX_FILES)
+            yield opened, inside, length
             offset, num_bytes = offset + length, num_bytes - length
 
-    def _file(self, shard: int) -> RowFile:
-        file = self._open.get(shard)
-        if file is None:
-            path = self._grid.path(self._folder, shard)
-            file = RowFile(str(path), self._grid.file_bytes(shard))
-            remember(self._open, shard, file, MAX_FILES)
-        return file
+    def _opened(self, shard: int) -> ShardBytes:
+        return RowFile(f"{self._folder}/{self._grid.shard_name(shard)}", self._grid.file_bytes(shard))
 
 
 class ShardedRows:
     """The rows of one video in an array of shards; see `RowBytes`."""
 
-    def __init__(self, files: ShardFiles, first_byte: int, num_bytes: int) -> None:
-        self._files, self._first_byte, self.num_bytes = files, first_byte, num_bytes
+    def __init__(self, shards: Shards, first_byte: int, num_bytes: int) -> None:
+        self._shards, self._first_byte, self.num_bytes = shards, first_byte, num_bytes
 
     def read_into(self, data: memoryview, offset: int) -> None:
         """Fill `data` with the bytes from `offset` on; see `RowBytes`."""
-        for file, inside, length in self._files.parts(self._first_byte + offset, len(data)):
-            file.read_into(data[:length], inside)
+        for shard, inside, length in self._parts(offset, len(data)):
+            shard.read_into(data[:length], inside)
             data = data[length:]
 
     def map(self) -> NDArray[np.uint8]:
         """Return all bytes, mapped; copied where they lie in two shards. See `RowBytes`."""
-        parts = list(self._files.parts(self._first_byte, self.num_bytes))
+        parts = list(self._parts(0, self.num_bytes))
         if len(parts) == 1:
-            file, inside, length = parts[0]
-            return file.map()[inside : inside + length]
+            shard, inside, length = parts[0]
+            return shard.span(inside, length)
         copy = np.empty(self.num_bytes, np.uint8)
         self.read_into(copy.data, 0)
         copy.flags.writeable = False
         return copy
+
+    def _parts(self, offset: int, num_bytes: int) -> Iterator[tuple[ShardBytes, int, int]]:
+        return self._shards.parts(self._first_byte + offset, num_bytes)

@@ -54,7 +54,7 @@ class ShardWriter:
     def publish(self) -> None:
         """Let the shards that are complete appear: their rows have been checked."""
         for shard in self._finished:
-            target = self._grid.path(self._folder, shard)
+            target = self._folder / self._grid.shard_name(shard)
             target.parent.mkdir(parents=True, exist_ok=True)
             self._part(shard).rename(target)
             fsync_folder(target.parent)
@@ -76,7 +76,7 @@ class ShardWriter:
         self._finished.append(shard)
 
     def _is_there(self, shard: int) -> bool:
-        return self._grid.path(self._folder, shard).exists()
+        return (self._folder / self._grid.shard_name(shard)).exists()
 
     def _part(self, shard: int) -> Path:
         return self._folder / f".part-{shard}"

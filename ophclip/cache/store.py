@@ -38,10 +38,11 @@ def open_cache(path: str | Location) -> FeatureCache:
     """
     from ophclip.cache.packed import PackedCache, is_packed  # which are made from the class below
     from ophclip.cache.remote import RemoteCache
+    from ophclip.cache.remote_packed import RemotePackedCache
 
     place = location(path)
     if isinstance(place, ObjectPath):
-        return RemoteCache(place)
+        return RemotePackedCache(place) if is_packed(place) else RemoteCache(place)
     return PackedCache(place) if is_packed(place) else FeatureCache(place)
 
 

@@ -39,17 +39,15 @@ class Survey:
     warnings: list[str] = field(default_factory=list)
 
 
-def survey_file(path: Path, timeout_s: float | None = None) -> Survey:
+def survey_file(path: Path) -> Survey:
     """Look at a video file: its boxes, its header, and one decoded frame.
-
-    FFmpeg gives up each of its steps after `timeout_s` seconds.
 
     Raises:
         OphclipError: the file is missing, truncated, no media file, without video, or not decodable here.
     """
     head_sha256, size = _head(path)
     check_complete(path)
-    with open_container(path, timeout_s) as container:
+    with open_container(path) as container:
         stream = best_stream(container, path)
         steps, frame = _look_ahead(container, stream)
         if frame is None:
@@ -58,7 +56,7 @@ def survey_file(path: Path, timeout_s: float | None = None) -> Survey:
         rate = 1 / float(np.mean(steps)) if sum(steps) else float(stream.average_rate or 0)
         facts = (stream.codec_context.codec.canonical_name, frame.width, frame.height, rate)
         warnings = [*_picture_warnings(frame), *_time_warnings(container, stream, steps)]
-    duration_s = declared_s or probe(path, timeout_s).duration_s  # which reads the whole file
+    duration_s = declared_s or probe(path).duration_s  # which reads the whole file
     if not declared_s:
         warnings.append("its container declares no length")
     return Survey(*facts, duration_s, size, head_sha256, warnings + _length_warnings(duration_s))

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ophclip.cache.check_all import check_all, findings_of
 from ophclip.cache.check_journal import check_journal
@@ -72,7 +72,7 @@ def is_sound_packed(path: Location) -> bool:
 def _check_packed(
     path: Location, ids: Sequence[str], threads: int | None
 ) -> tuple[VerifyReport, dict[str, Commit]]:
-    cache = PackedCache(path)
+    cache = cast(PackedCache, open_cache(path))
     report = VerifyReport(remedy=cache.MENDING)
     commits = {video_id: cache.entry(video_id) for video_id in cache}
     commits = _chosen(path, commits, ids)

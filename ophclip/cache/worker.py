@@ -6,11 +6,8 @@ It lives no longer than its supervisor: the system kills it with its parent, and
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
 import os
 import pickle
-import signal
 import sys
 import threading
 import time
@@ -23,16 +20,16 @@ from ophclip.cache.extract import Extraction, Recipe
 from ophclip.cache.flow import Channel, ClosedError
 from ophclip.cache.inputs import CacheInput
 from ophclip.cache.messages import FINISH, PULSE_S, Done, Fatal, Message, Planned, Pulse, Ready, Setup, Turned
+from ophclip.cache.processes import end_with_parent
 from ophclip.cache.writer import open_writer
 from ophclip.errors import OphclipError
 
-PR_SET_PDEATHSIG = 1
 MAX_TASKS = 64
 
 
 def work(connection: Connection, setup: bytes, device: str, threads: int) -> None:
     """Be a worker until the supervisor says that it is over, and end the process."""
-    _die_with_parent()
+    end_with_parent()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, str(threads))  # read when torch is imported, which the encoder does
     line = _Line(connection)
@@ -117,11 +114,3 @@ def _pulse(line: _Line, clock: StageClock) -> None:
 
 def _start(target: object, *arguments: object) -> None:
     threading.Thread(target=target, args=arguments, daemon=True).start()  # type: ignore[arg-type]
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    parent = multiprocessing.parent_process()
-    if parent is not None and os.getppid() != parent.pid:
-        os._exit(1)  # it died before it could be noticed

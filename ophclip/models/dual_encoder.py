@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -21,6 +22,7 @@ from ophclip.models.scope import hold_frozen, num_trained, set_scope
 from ophclip.models.tokens import Tokens
 from ophclip.video.geometry import Geometry
 
+TOWERS = "towers"
 MAX_LOG_SCALE = math.log(100)  # CLIP's clamp
 
 
@@ -36,8 +38,10 @@ class ModelConfig:
     """Length of the joint embedding."""
     image_size: int = 96
     """Side of the square frames that the visual tower reads, in pixels."""
-    trains_vision: bool = True
-    """True: frames are encoded here. False: features of the frozen tower `vision` are read from a cache."""
+    feature_dim: int = 0
+    """0: frames are encoded here. Else features of that length, of the frozen tower `vision`, are read."""
+    feature_weights: str = ""
+    """Hash of the weights of that frozen tower, which is not part of this model."""
     temperature: float = 0.1
     """Of the contrastive losses; the first value if it is learned."""
     text_pooling: Pooling = "auto"
@@ -75,13 +79,14 @@ class TextTower(Tower, Protocol):
 class DualEncoder(nn.Module):
     """Embeds frames, features of a frozen tower, and texts; embeddings are not normalised."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, towers: Path | None = None) -> None:
+        """Build what `config` names; from the descriptions in `towers` where it is given and has them."""
         super().__init__()
         self.config = config
-        vision = build_vision(config.vision)
-        self.vision = vision if config.trains_vision else None
-        self.image_projection = nn.Linear(cast(Tower, vision).dim, config.dim)
-        self.text = build_text(config.text, config.text_pooling)
+        self.vision = None if config.feature_dim else build_vision(config.vision, _part(towers, "vision"))
+        feature_dim = config.feature_dim or cast(Tower, self.vision).dim
+        self.image_projection = nn.Linear(feature_dim, config.dim)
+        self.text = build_text(config.text, config.text_pooling, _part(towers, "text"))
         text_dim = cast(Tower, self.text).dim
         # The lineage projects the image into the text space and leaves the text as it is.
         self.text_projection: nn.Module = (
@@ -137,19 +142,24 @@ class DualEncoder(nn.Module):
         return cast(Tensor, self.text_projection(cast(TextTower, self.text)(texts, max_tokens)))
 
 
-def build_vision(name: str) -> nn.Module:
-    """Build the visual tower of that name: frames `[N, H, W, 3]` to `[N, dim]`."""
+def build_vision(name: str, described: Path | None = None) -> nn.Module:
+    """Build the visual tower of that name: frames `[N, H, W, 3]` to `[N, dim]`.
+
+    Where `described` is given, it is built from that folder, and its weights are to be set by the caller.
+    """
     if name == "tiny":
         from ophclip.models.tiny import TinyVision
 
         return TinyVision()
     from ophclip.models.pretrained import PretrainedVision
 
-    return PretrainedVision(name)
+    return (
+        PretrainedVision(name) if described is None else PretrainedVision(str(described), has_weights=False)
+    )
 
 
-def build_text(name: str, pooling: Pooling = "auto") -> nn.Module:
-    """Build the text tower of that name: texts to `[n, dim]`."""
+def build_text(name: str, pooling: Pooling = "auto", described: Path | None = None) -> nn.Module:
+    """Build the text tower of that name: texts to `[n, dim]`; `described` as in `build_vision`."""
     if name == "tiny":
         from ophclip.models.tiny import TinyText
 
@@ -161,7 +171,13 @@ def build_text(name: str, pooling: Pooling = "auto") -> nn.Module:
         return TinyText()
     from ophclip.models.pretrained import PretrainedText
 
-    return PretrainedText(name, pooling)
+    if described is None:
+        return PretrainedText(name, pooling)
+    return PretrainedText(str(described), pooling, has_weights=False)
+
+
+def _part(towers: Path | None, name: str) -> Path | None:
+    return towers / name if towers is not None and (towers / name).is_dir() else None
 
 
 def _prepare(tower: nn.Module | None, scope: str, key: str, recompute: bool) -> list[nn.Module]:
@@ -174,20 +190,40 @@ def _prepare(tower: nn.Module | None, scope: str, key: str, recompute: bool) -> 
     return set_scope(tower, blocks, scope, key)
 
 
-def build_model(config: ModelConfig, *, seed: int = 0) -> DualEncoder:
-    """Build a dual encoder; the layers that are not pretrained depend on `seed` alone."""
+def build_model(config: ModelConfig, *, seed: int = 0, towers: Path | None = None) -> DualEncoder:
+    """Build a dual encoder; the layers that are not pretrained depend on `seed` alone.
+
+    With `towers`, a folder that `save_model` wrote, pretrained weights are not read: the caller sets all.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DualEncoder(config)
+        return DualEncoder(config, towers)
 
 
 def save_model(model: DualEncoder, folder: Path) -> None:
-    """Write `model.toml` and `model.safetensors` into a run folder, each atomically, weights last."""
+    """Write all that `load_model` needs into a run folder: `towers/`, `model.toml`, and the weights last.
+
+    `towers/` holds configuration and tokenizer of towers that are not built in, so that a run can be read
+    where they are not installed.
+    """
     from safetensors.torch import save
 
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, tower in (("vision", model.vision), ("text", model.text)):
+        describe = getattr(tower, "save_description", None)
+        if describe is not None:
+            _save_description(cast(Callable[[Path], None], describe), folder / TOWERS / name)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     replace_file(folder / "model.toml", to_toml(model.config).encode())
     replace_file(folder / "model.safetensors", save(weights))
+
+
+def _save_description(describe: Callable[[Path], None], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="ophclip-") as temporary:
+        describe(Path(temporary))
+        for path in sorted(Path(temporary).iterdir()):
+            replace_file(folder / path.name, path.read_bytes())
 
 
 def load_model(run: Path, device: str = "cpu") -> DualEncoder:
@@ -203,7 +239,7 @@ def load_model(run: Path, device: str = "cpu") -> DualEncoder:
     weights = run / "model.safetensors"
     if not weights.is_file():
         raise UsageError(f"{run} is not a run: it has no model.safetensors", remedy="pass a pretrain output")
-    model = build_model(load_config(ModelConfig, run / "model.toml"))
+    model = build_model(load_config(ModelConfig, run / "model.toml"), towers=run / TOWERS)
     try:
         model.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError, OSError) as error:

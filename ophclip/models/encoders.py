@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ophclip.errors import UsageError
-from ophclip.models.dual_encoder import build_vision, load_model
+from ophclip.models.dual_encoder import ModelConfig, build_vision, load_model
 from ophclip.video.frames import FrameFormat, Normalization
 from ophclip.video.geometry import Geometry
 
@@ -25,6 +25,8 @@ TINY_SEED = 20241122
 Precision = Literal["fp32", "bf16"]
 """Of the arithmetic of a network, as torch's autocast does it; its weights are kept as they are."""
 Features = Literal["projected", "backbone"]
+RUN_FEATURES: dict[Features, str] = {"projected": "run", "backbone": "run-backbone"}
+"""What encoders are called that are runs; which run it is, the hash of the weights says."""
 
 
 class ModuleEncoder:
@@ -134,12 +136,22 @@ def _normalization(tower: nn.Module) -> Normalization | None:
     return tower.normalization if hasattr(tower, "encode_planes") else None  # type: ignore[return-value]
 
 
+def _check_features(run: Path, config: ModelConfig, weights: str) -> None:
+    if config.feature_weights not in ("", weights):
+        raise UsageError(
+            f"{run} reads features of {config.vision!r} with weights {config.feature_weights}, "
+            f"got {weights} on this machine",
+            remedy=f"give {config.vision!r} the weights that the run's features were made with",
+        )
+
+
 def _run_encoder(run: Path, device: str, features: Features, precision: Precision) -> ModuleEncoder:
     model = load_model(run, device)
     hashed, tower = [hash_weights(model)], model.vision
     if tower is None:
         tower = _tower(model.config.vision, device)
         hashed.append(hash_weights(tower))
+        _check_features(run, model.config, hashed[-1])
 
     def embed(found: Tensor) -> Tensor:
         return F.normalize(model.embed_features(found), dim=-1) if features == "projected" else found
@@ -148,7 +160,7 @@ def _run_encoder(run: Path, device: str, features: Features, precision: Precisio
         return embed(tower.encode_planes(planes))  # type: ignore[operator]
 
     return ModuleEncoder(
-        "run" if features == "projected" else f"run-{features}",
+        RUN_FEATURES[features],
         lambda frames: embed(tower(frames)),
         dim=model.dim if features == "projected" else int(tower.dim),  # type: ignore[arg-type]
         geometry=model.geometry,

@@ -36,8 +36,7 @@ def load_network(name: str) -> Any:
     from transformers import AutoModel
 
     network, info = _load(name, lambda: AutoModel.from_pretrained(name, output_loading_info=True, **_LOCAL))
-    if hasattr(getattr(network, "pooler", None), "dense"):
-        network.pooler = None
+    _drop_dense_pooler(network)
     kept = network.state_dict().keys()
     missing = sorted(key for key in info["missing_keys"] if key in kept)
     if missing:
@@ -46,6 +45,24 @@ def load_network(name: str) -> Any:
             f"missing: {', '.join(missing[:SHOWN_KEYS])}",
             remedy="fetch the model again, or name the folder that it was saved to",
         )
+    return network.float().eval()
+
+
+def build_network(folder: str) -> Any:
+    """Build the network that the config.json of a folder describes, as `load_network` would give it.
+
+    Its weights are random: they are the caller's to set.
+
+    Raises:
+        UsageError: the folder has no config.json.
+        DamageError: it cannot be read.
+    """
+    from transformers import AutoConfig, AutoModel
+
+    network = _load(
+        folder, lambda: AutoModel.from_config(AutoConfig.from_pretrained(folder, **_LOCAL), **_OWN_CODE)
+    )
+    _drop_dense_pooler(network)
     return network.float().eval()
 
 
@@ -93,7 +110,13 @@ def pixel_statistics(name: str, model_type: str) -> tuple[tuple[float, ...], tup
 
 
 # A model's own code is never run: transformers would ask on the terminal.
-_LOCAL = {"local_files_only": True, "trust_remote_code": False}
+_OWN_CODE = {"trust_remote_code": False}
+_LOCAL = {"local_files_only": True, **_OWN_CODE}
+
+
+def _drop_dense_pooler(network: Any) -> None:
+    if hasattr(getattr(network, "pooler", None), "dense"):
+        network.pooler = None
 
 
 def _load(name: str, load: Callable[[], Any]) -> Any:

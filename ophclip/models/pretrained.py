@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ophclip.errors import UsageError
-from ophclip.models.hub import load_network, load_tokenizer, pixel_statistics
+from ophclip.models.hub import build_network, load_network, load_tokenizer, pixel_statistics
 from ophclip.models.pixels import Normalize
 from ophclip.models.pooling import Pooling, default_pooling, pool_text
 from ophclip.models.scope import find_blocks
@@ -25,12 +27,13 @@ DEFAULT_SIDE = 224  # of a network whose configuration states none
 class PretrainedVision(nn.Module):
     """A transformers vision model: pooled features `[N, dim]` of frames `[N, H, W, 3]`.
 
-    ResNets give the mean of their last map, transformers the class token behind their last norm.
+    ResNets give the mean of their last map, transformers the class token behind their last norm. Without
+    `has_weights`, `name` is a folder that `save_description` wrote, and the weights are the caller's to set.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, has_weights: bool = True) -> None:
         super().__init__()
-        network = load_network(name)
+        network = load_network(name) if has_weights else build_network(name)
         # CLIP-like models hold both towers: keep the one that sees.
         self.model = getattr(network, "vision_model", network)
         if self.model.main_input_name != "pixel_values":
@@ -56,6 +59,15 @@ class PretrainedVision(nn.Module):
         """What comes before the blocks and keeps large maps: the first convolution of a ResNet."""
         return getattr(self.model, "embedder", None)
 
+    def save_description(self, folder: Path) -> None:
+        """Write what this tower is built from, but for its weights, into a folder."""
+        self.model.config.save_pretrained(folder)
+        normal = self.normalization
+        stated = {"image_mean": list(normal.mean), "image_std": list(normal.std)}
+        (folder / "preprocessor_config.json").write_text(
+            json.dumps(stated, indent=2) + "\n", encoding="utf-8"
+        )
+
     def forward(self, frames: Tensor) -> Tensor:
         """Encode frames `[N, H, W, 3]` (uint8, or float in [0, 1]) as features `[N, dim]`."""
         return self.encode_planes(self.normalize(frames))
@@ -76,11 +88,11 @@ class PretrainedVision(nn.Module):
 
 
 class PretrainedText(nn.Module):
-    """A transformers text model and its tokenizer: texts to `[n, dim]`."""
+    """A transformers text model and its tokenizer: texts to `[n, dim]`; `has_weights` as above."""
 
-    def __init__(self, name: str, pooling: Pooling = "auto") -> None:
+    def __init__(self, name: str, pooling: Pooling = "auto", *, has_weights: bool = True) -> None:
         super().__init__()
-        network = load_network(name)
+        network = load_network(name) if has_weights else build_network(name)
         self.model = getattr(network, "text_model", network)
         if self.model.main_input_name != "input_ids":
             raise UsageError(
@@ -100,6 +112,11 @@ class PretrainedText(nn.Module):
     def stem(self) -> nn.Module | None:
         """None: the embeddings of tokens keep little."""
         return None
+
+    def save_description(self, folder: Path) -> None:
+        """Write what this tower is built from, but for its weights, into a folder."""
+        self.model.config.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> list[NDArray[np.int32]]:
         """Return the ids of each text, at most `max_tokens`, special tokens included."""

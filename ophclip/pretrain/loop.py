@@ -8,7 +8,7 @@ from pathlib import Path
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import load_data
 from ophclip.pretrain.distributed import join_world
-from ophclip.pretrain.run_folder import claim
+from ophclip.pretrain.run_folder import check_folder, claim
 from ophclip.pretrain.trackers import check_installed
 from ophclip.pretrain.trainer import RunSummary, Trainer
 
@@ -35,8 +35,10 @@ def pretrain(config: PretrainConfig, out: Path, *, resume: bool = False, profile
     config = config.resolved()
     check_installed(config.log)
     with join_world(config.device) as world:
-        data = load_data(config)
         if world.is_first:
-            claim(out, config, resume=resume)
+            check_folder(out, config, resume=resume)
+        trainer = Trainer(config, load_data(config), out, world)
+        if world.is_first:
+            claim(out, config)  # not before all parts of the run are there
         world.wait()
-        return Trainer(config, data, out, world).run(profile=profile)
+        return trainer.run(profile=profile)

@@ -19,28 +19,35 @@ CHECKPOINTS = "checkpoints"
 FREE_TO_CHANGE = {"device", "checkpoint_every_steps", "keep_checkpoints", "log"}
 
 
-def claim(out: Path, config: PretrainConfig, *, resume: bool) -> None:
-    """Make the folder of a run, or find that it is this run's.
+CONFIG = "config.toml"
+
+
+def check_folder(out: Path, config: PretrainConfig, *, resume: bool) -> None:
+    """Find that the folder of a run is free, or that it is this run's.
 
     Raises:
         UsageError: it holds a run and `resume` is not set, or one of another configuration.
     """
-    path = out / "config.toml"
+    path = out / CONFIG
     if not path.exists():
-        out.mkdir(parents=True, exist_ok=True)
-        replace_file(path, to_toml(config).encode())
         return
     if not resume:
         raise UsageError(f"{out} already holds a run", remedy="pass --resume to go on, or another --out")
     ours, stored = to_dict(config), to_dict(load_config(PretrainConfig, path))
-    changed = {key for key in ours.keys() | stored.keys() if ours.get(key) != stored.get(key)}
-    if changed - FREE_TO_CHANGE:
+    changed = {
+        key for key in ours.keys() | stored.keys() if ours.get(key) != stored.get(key)
+    } - FREE_TO_CHANGE
+    if changed:
         raise UsageError(
-            f"{out} was begun with other values of {', '.join(sorted(changed - FREE_TO_CHANGE))}",
+            f"{out} was begun with other values of {', '.join(sorted(changed))}",
             remedy=f"resume with {path}, or pass another --out",
         )
-    if changed:
-        replace_file(path, to_toml(config).encode())
+
+
+def claim(out: Path, config: PretrainConfig) -> None:
+    """Make the folder of a run that `check_folder` let pass, with its configuration."""
+    out.mkdir(parents=True, exist_ok=True)
+    replace_file(out / CONFIG, to_toml(config).encode())
 
 
 def cut_metrics(out: Path, step: int) -> None:

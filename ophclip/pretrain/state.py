@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from ophclip.errors import UsageError
-from ophclip.models import DualEncoder, ModelConfig, build_model
+from ophclip.models import RUN_FEATURES, DualEncoder, ModelConfig, build_model
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import TrainingData
 from ophclip.pretrain.objective import Objective
@@ -39,7 +39,6 @@ def build_state(config: PretrainConfig, data: TrainingData, device: str) -> Trai
         UsageError: the cache does not fit the towers that the configuration names.
     """
     model = build_model(_model_config(config, data), seed=config.seed).to(device)
-    _check_features(model, data, config)
     model.log_scale.requires_grad_(config.learn_temperature)
     objective = Objective(config, has_frames=data.has_frames).to(device)
     bank = SilentBank(
@@ -74,6 +73,11 @@ def _model_config(config: PretrainConfig, data: TrainingData) -> ModelConfig:
             f"{config.cache} must hold square frames, got {shape[0]}x{shape[1]}",
             remedy="build it with --stream frames --size 96, say",
         )
+    if not data.has_frames and encoder in RUN_FEATURES.values():
+        raise UsageError(
+            f"{config.cache} must hold features of a tower with a name, got those of a run",
+            remedy="save the run's tower with save_pretrained, and pass that folder as --encoder",
+        )
     default = PretrainConfig.__dataclass_fields__["vision"].default
     if not data.has_frames and config.vision not in (default, encoder):
         raise UsageError(
@@ -82,26 +86,17 @@ def _model_config(config: PretrainConfig, data: TrainingData) -> ModelConfig:
         )
     return ModelConfig(
         vision=config.vision if data.has_frames else encoder,
+        feature_dim=0 if data.has_frames else shape[0],
+        feature_weights="" if data.has_frames else data.cache.provenance["key"].get("weights", ""),
         text=config.text,
         dim=config.dim,
         image_size=shape[0] if data.has_frames else 224,
-        trains_vision=data.has_frames,
         temperature=config.temperature,
         text_pooling=config.text_pooling,
         train_vision=config.train_vision,
         train_text=config.train_text,
         recompute_activations=config.recompute_activations,
     )
-
-
-def _check_features(model: DualEncoder, data: TrainingData, config: PretrainConfig) -> None:
-    wanted = model.image_projection.in_features
-    if not data.has_frames and data.cache.row_shape != (wanted,):
-        raise UsageError(
-            f"{config.cache} must hold features [T, {wanted}] of {model.config.vision!r}, "
-            f"got rows {list(data.cache.row_shape)}",
-            remedy="build the cache again with that encoder",
-        )
 
 
 def _optimizer(model: nn.Module, config: PretrainConfig) -> torch.optim.Optimizer:

@@ -60,11 +60,11 @@ class VideoInfo:
         return len(self.pts) / float((self.end_pts - int(self.pts[0])) * self.time_base)
 
 
-def probe(path: Path, timeout_s: float | None = None) -> VideoInfo:
+def probe(path: Path) -> VideoInfo:
     """Read the facts of the best video stream of `path`; cover pictures are not video.
 
     Decodes nothing but the first frame, which alone says how the picture is turned and whether the frames
-    ahead of the first key frame can be shown. `timeout_s` is that of `open_container`.
+    ahead of the first key frame can be shown.
 
     Raises:
         OphclipError: the file is missing, unreadable, no media file, truncated, or holds no video frames.
@@ -75,7 +75,7 @@ def probe(path: Path, timeout_s: float | None = None) -> VideoInfo:
     except OSError as error:
         reason = error.strerror or str(error)
         raise OphclipError(f"{path}: cannot be read: {reason}", remedy="check its permissions") from error
-    with open_container(path, timeout_s) as container:
+    with open_container(path) as container:
         stream = best_stream(container, path)
         packets = _read_packets(container, stream)
         by_count = _has_decode_times_only(container.format.name, packets)
@@ -86,10 +86,8 @@ def probe(path: Path, timeout_s: float | None = None) -> VideoInfo:
 
 
 @contextmanager
-def open_container(path: Path, timeout_s: float | None = None) -> Iterator[Any]:
+def open_container(path: Path) -> Iterator[Any]:
     """Open a media file for demuxing; FFmpeg's errors come out naming the path.
-
-    FFmpeg gives up opening it, or looking for its next packet, after `timeout_s` seconds.
 
     Raises:
         OphclipError: FFmpeg cannot open or read the file.
@@ -98,7 +96,7 @@ def open_container(path: Path, timeout_s: float | None = None) -> Iterator[Any]:
 
     av.logging.set_level(None)  # what matters is raised; a corpus of odd files would flood the terminal
     try:
-        with av.open(str(path), metadata_errors="ignore", timeout=timeout_s) as container:
+        with av.open(str(path), metadata_errors="ignore") as container:
             yield container
     except (av.FFmpegError, OSError) as error:
         reason = getattr(error, "strerror", None) or str(error)

@@ -66,17 +66,18 @@ def test_one_round_has_no_spread() -> None:
     assert Ratio.of_rounds([2.0], [1.0]) == Ratio(2.0, 0.0)
 
 
-def test_a_peer_far_behind_the_fastest_is_timed_in_the_first_rounds_only() -> None:
+@pytest.mark.parametrize("others", [[], ["quick"]])
+def test_a_peer_far_behind_the_fastest_is_timed_in_the_first_rounds_only(others: list[str]) -> None:
     calls: list[str] = []
 
     def slow() -> Tensor:
         time.sleep(0.2)
         return answering(ANSWER, calls, "slow")()
 
-    peers = {"quick": lambda: answering(ANSWER, calls, "quick"), "slow": lambda: slow}
+    peers = {name: lambda: answering(ANSWER, calls, "quick") for name in others} | {"slow": lambda: slow}
     result = run(Contest(ours=answering(ANSWER), peers=peers), seconds=0.1)
     assert result.rounds > calls.count("slow") == 1 + 1 + 2  # to warm up, to plan, and two rounds
-    assert set(result.ratios) == {"quick", "slow"}
+    assert set(result.ratios) == {*others, "slow"}
 
 
 def test_a_peer_that_is_not_there_is_named_with_the_way_to_get_it() -> None:

@@ -7,6 +7,7 @@ import itertools
 import os
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,3 +66,10 @@ def write(place: ObjectPath, names: Sequence[str]) -> None:
 
 def keys(place: ObjectPath, *below: str) -> list[str]:
     return [found.key.removeprefix(f"{place.key}/") for found in place.joinpath(*below).list()]
+
+
+def copy_folder(folder: Path, place: ObjectPath, *, without: str = "/.") -> None:
+    """Copy a folder to a bucket as any tool does; leave out what has `without` in its name."""
+    for path in folder.rglob("*"):
+        if path.is_file() and without not in path.as_posix():
+            place.bucket.put((place / path.relative_to(folder)).key, path.read_bytes())

@@ -47,6 +47,7 @@ class Proxy:
     port: int
     fate: Callable[[Request], str] = lambda _: ""
     seen: list[Request] = field(default_factory=list)
+    sent: int = 0  # bytes of answers
     is_over: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -126,6 +127,8 @@ def proxy_to(server_port: int) -> Iterator[Proxy]:
             self, status: int, data: bytes, headers: Message | None = None, is_cut: bool = False
         ) -> None:
             self.close_connection = is_cut
+            with lock:
+                proxy.sent += len(data)
             self.send_response(status)
             length = (headers or {}).get("Content-Length", str(len(data)))
             kept = ("ETag", "Last-Modified", "Content-Type", "Content-Range", "x-amz-version-id")

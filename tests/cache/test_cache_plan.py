@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import os
 import shutil
-import threading
+import signal
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -179,30 +181,38 @@ def test_files_that_hang_are_said_to_and_the_others_are_looked_at(tmp_path: Path
     hanging = [write_hanging(tmp_path / f"hanging{number}.mpg") for number in range(3)]
     good = [encode(tmp_path / f"good{number}.mp4", EVEN) for number in range(3)]
     inputs = [CacheInput(path.stem, path) for path in (*hanging, *good)]
+    before = multiprocessing.active_children()
     begin = time.monotonic()
-    plan = plan_cache(inputs, tmp_path / "c.zarr", encoder=Statistics(), fps=2, threads=2, deadline_s=1.5)
+    plan = plan_cache(inputs, tmp_path / "c.zarr", encoder=Statistics(), fps=2, processes=2, deadline_s=1.5)
     assert time.monotonic() - begin < 60, "hours, if it waited for one of them"
     assert [video.video_id for video in plan.readable] == ["good0", "good1", "good2"]
     assert {video.reason for video in plan.unreadable} == {
         f"{path}: hangs: its header and first packets were not read in 1.5 s" for path in hanging
     }
-    while any(thread.name == "ophclip look" for thread in threading.enumerate()):
-        assert time.monotonic() - begin < 60, "threads that nobody waits for end by themselves"
-        time.sleep(0.1)
+    assert multiprocessing.active_children() == before
 
 
-def test_looking_keeps_the_order_and_gives_up_on_what_takes_too_long() -> None:
-    never = threading.Event()
+def sleep_or_die(number: int) -> str:
+    if number % 4 == 1:
+        time.sleep(3600)
+    if number % 8 == 2:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return str(number)
 
-    def look(number: int) -> str:
-        if number % 4 == 1:
-            never.wait()
-        return str(number)
 
-    looking = Looking(range(20), look, lambda number, seconds: f"{number} in {seconds}", lambda _: 0.3)
-    expected = [f"{number} in 0.3" if number % 4 == 1 else str(number) for number in range(20)]
-    assert list(looking.results(2)) == expected
-    never.set()
+def test_looking_keeps_the_order_and_survives_what_hangs_or_crashes() -> None:
+    before = multiprocessing.active_children()
+    looking = Looking(
+        range(20),
+        sleep_or_die,
+        allowed_s=lambda number: 0.3 if number % 4 == 1 else 60,
+        late=lambda number, seconds: f"{number} in {seconds}",
+        dead=lambda number, how: f"{number} by {how}",
+    )
+    expected = {number: f"{number} in 0.3" for number in range(1, 20, 4)}
+    expected |= {number: f"{number} by signal 11" for number in range(2, 20, 8)}
+    assert list(looking.results(2)) == [expected.get(number, str(number)) for number in range(20)]
+    assert multiprocessing.active_children() == before
 
 
 def test_a_container_that_declares_no_length_is_measured(tmp_path: Path) -> None:

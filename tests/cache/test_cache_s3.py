@@ -23,7 +23,7 @@ from cache_corpus import (
     store,
     write_clip,
 )
-from s3_places import build_elsewhere, keys, new_place, write
+from s3_places import build_elsewhere, copy_folder, keys, new_place, write
 from s3_server import (
     BUCKET,
     Proxy,
@@ -270,11 +270,18 @@ def test_it_is_packed_and_exported(
     np.testing.assert_array_equal(np.load(tmp_path / "npy" / "v1.npy"), open_cache(built)["v1"])
 
 
-def test_a_packed_cache_in_an_object_store_is_refused(place: ObjectPath, built: Path, tmp_path: Path) -> None:
-    pack_cache(open_cache(built), tmp_path / "p.zarr")
-    place.bucket.put((place / "zarr.json").key, (tmp_path / "p.zarr" / "zarr.json").read_bytes())
-    with pytest.raises(UsageError, match="packed"):
-        open_cache(place)
+def test_a_folder_that_was_copied_to_a_bucket_is_read_and_built_on(
+    place: ObjectPath, clips: list[CacheInput], built: Path, tmp_path: Path
+) -> None:
+    build(clips[:3], tmp_path / "c.zarr")
+    copy_folder(tmp_path / "c.zarr", place)
+    assert contents(place) == {name: contents(built)[name] for name in ("v0", "v1", "v2")}  # type: ignore[arg-type]
+    assert verify_cache(place).findings == []
+    report = build(clips, place)
+    assert (report.skipped, report.committed) == (["v0", "v1", "v2"], ["v3"])
+    assert contents(place) == contents(built)  # type: ignore[arg-type]
+    assert verify_cache(place).findings == []
+    assert summarize(place)["writers"]["all"] == 2
 
 
 def test_a_cache_travels_to_other_processes(place: ObjectPath, clips: list[CacheInput]) -> None:

@@ -198,7 +198,7 @@ def test_every_form_of_the_file_gives_the_same_weights(
 def test_unmatched_keys_are_listed_on_both_sides(
     towers: dict[str, str], released: dict[str, Tensor], tmp_path: Path
 ) -> None:
-    model = build_model(ModelConfig(text=towers["bert"], dim=TEXT_DIM, trains_vision=False))
+    model = build_model(ModelConfig(text=towers["bert"], dim=TEXT_DIM, feature_dim=384))
     kept = {key: value for key, value in released.items() if key.startswith("backbone_text.")}
     extra = {f"backbone_img.model.layer9.{number}": torch.zeros(1) for number in range(30)}
     report = load_lineage_weights(model, saved(kept | extra, tmp_path / "weights.pth"))

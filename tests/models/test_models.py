@@ -78,7 +78,7 @@ def test_a_saved_model_embeds_the_same(tmp_path: Path) -> None:
 
 
 def test_a_features_model_is_its_frozen_tower_and_its_head(tmp_path: Path) -> None:
-    config = ModelConfig(dim=16, trains_vision=False)
+    config = ModelConfig(dim=16, feature_dim=384)
     model = build_model(config).eval()
     assert model.vision is None
     with pytest.raises(UsageError, match="reads features of 'tiny'"):

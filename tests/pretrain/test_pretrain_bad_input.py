@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from run_configs import small
 
+from ophclip.cache import build_cache, find_inputs
 from ophclip.corpus import Corpus, write_corpus
 from ophclip.errors import UsageError
+from ophclip.models import Features, ModelConfig, build_model, load_encoder, save_model
 from ophclip.pretrain import pretrain
 from ophclip.pretrain.assembly import assemble
 from ophclip.pretrain.clock import PhaseClock
@@ -65,6 +67,26 @@ def test_features_of_another_encoder_than_the_one_named_are_refused(
 ) -> None:
     with pytest.raises(UsageError, match="must hold features of vision = 'resnet', got those of 'tiny'"):
         pretrain(small(shapes_corpus, features_cache, vision="resnet"), tmp_path / "run")
+
+
+def test_a_tower_that_is_not_here_leaves_no_run_behind(
+    shapes_corpus: Corpus, features_cache: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="'no/such-tower' is not on this machine"):
+        pretrain(small(shapes_corpus, features_cache, text="no/such-tower"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    pretrain(small(shapes_corpus, features_cache), tmp_path / "run")
+
+
+@pytest.mark.parametrize("features", ["projected", "backbone"])
+def test_features_of_a_run_are_refused_because_the_new_run_could_not_name_it(
+    features: Features, shapes_corpus: Corpus, tmp_path: Path
+) -> None:
+    save_model(build_model(ModelConfig(dim=8, image_size=32)), tmp_path / "run")
+    encoder = load_encoder(str(tmp_path / "run"), features=features)
+    build_cache(find_inputs([shapes_corpus.root]), tmp_path / "c.zarr", encoder=encoder, fps=1)
+    with pytest.raises(UsageError, match="of a tower with a name, got those of a run; save the run's"):
+        pretrain(small(shapes_corpus, tmp_path / "c.zarr"), tmp_path / "new")
 
 
 def test_a_corpus_of_which_nothing_is_cached_is_refused(
