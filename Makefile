@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO ?= demo
+# Files of tests that run at a time; half of what tests do is wait.
+TEST_JOBS ?= 2
 BENCH_JSON ?= .benchmarks/latest.json
 EXTRAS := dev,faiss,ray,s3$(shell [ "$$(uname -sm)" = "Linux x86_64" ] && echo ,gpu)
 
@@ -23,7 +25,7 @@ demo: setup
 	$(BIN)/ophclip demo --out $(DEMO)
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_JOBS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check
