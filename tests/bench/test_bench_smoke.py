@@ -15,10 +15,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def run(*command: object, cwd: Path, **environment: str) -> str:
+    # Where tests run side by side, a pytest inside of one must not take itself for one of theirs.
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     done = subprocess.run(
         [sys.executable, *map(str, command)],
         cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=ours | {"PYTHONPATH": str(ROOT)} | environment,
         capture_output=True,
         text=True,
         timeout=250,

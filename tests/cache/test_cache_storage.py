@@ -63,12 +63,14 @@ def test_a_disk_that_fills_at_any_step_commits_nothing_and_the_next_run_complete
 
 
 def store_with_small_files(path: Path, limit: int, outcome: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:
         with CacheWriter(path, provenance()) as writer:
             store(writer, "b", random_rows(2, 900))
     except StorageError as error:
-        os.write(os.open(outcome, os.O_CREAT | os.O_WRONLY), error.message.encode())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        outcome.write_text(error.message)
 
 
 @pytest.mark.parametrize("limit", [100, 5000, 10_900])
