@@ -31,7 +31,8 @@ CACHED_BYTES = 1 << 20  # of features that are read at a time: they are still in
 class Batch:
     """A rank's part of the batch of a step; `items` and `text_ids` are of the whole batch.
 
-    `rows` are frames, uint8 `[b, T, H, W, 3]`, or mean features, float32 `[b, F]`.
+    `rows` are frames, uint8 `[b, T, H, W, 3]`, or mean features, float32 `[b, F]`; so are those of `second`,
+    other moments of the same videos.
     """
 
     step: int
@@ -41,6 +42,7 @@ class Batch:
     rows: Tensor
     texts: Tokens | list[str]
     text_ids: Tensor  # int64 [B]
+    second: Tensor | None = None
 
     def __len__(self) -> int:
         return self.rows.shape[0]
@@ -81,16 +83,18 @@ class BatchReader:
     def _read(self, step: int) -> Batch:
         level, items = self._sampler.level(step), self._sampler.items(step)
         own = self._world.share(len(items))
+        second: Tensor | None = None
         if level == "clip":
             _, begin, end = self.windows(step)
             rows = self._clips(self._data.clip_videos[items[own]], begin[own], end[own])
             texts, ids = self._narrations.batch(items[own]), self.narration_ids
         else:
             rows, texts, ids = self._videos(items[own]), self._titles.batch(items[own]), self.title_ids
+            second = self._second_view(step, items, own) if self._config.second_view else None
         if self._pins:
-            rows = rows.pin_memory()
+            rows, second = rows.pin_memory(), None if second is None else second.pin_memory()
             texts = texts.pin() if isinstance(texts, Tokens) else texts
-        return Batch(step, level, items, own.start, rows, texts, ids[torch.tensor(items)])
+        return Batch(step, level, items, own.start, rows, texts, ids[torch.tensor(items)], second)
 
     def windows(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Return the clips of a clip-level step, and the seconds from and to which each is read, `[B]`.
@@ -118,6 +122,16 @@ class BatchReader:
         self._means[new] = self._mean(*self._video_rows(new)).numpy()
         self._has_mean[new] = True
         return torch.from_numpy(self._means[videos])
+
+    def _second_view(self, step: int, items: NDArray[np.int64], own: slice) -> Tensor:
+        """Return a random frame of each stretch of the videos, drawn for the whole batch, or their means."""
+        shape = (len(items), self._config.video_frames)
+        drawn = step_rng(self._config.seed, "second", step).random(shape)[own]
+        videos = items[own]
+        ids, rows = self._ids(videos), self._data.timeline.scattered(videos, drawn)
+        if self._data.has_frames:
+            return torch.from_numpy(self._data.cache.take(ids, rows))
+        return self._mean(ids, rows)
 
     def held_out(
         self, level: LevelName, items: NDArray[np.int64]

@@ -107,6 +107,9 @@ class PretrainConfig:
     """Silent videos retrieved for each narrated one, top K (retrieval: paper; K: ours); 0 turns it off."""
     lambda_ret: float = 1.0
     """Weight of the retrieval terms together (ours)."""
+    second_view: bool = False
+    """Read other frames of each narrated video too: this second view is contrasted with silent videos beside
+    the two terms that hold a title. A video step embeds twice as many narrated frames (ours)."""
     fuse: Literal["none", "mean"] = "none"
     """none: retrieved videos are further positives. mean: their mean joins the video's embedding, which is
     contrasted with its title (both ours; the paper's formula is not known)."""
@@ -177,6 +180,12 @@ class PretrainConfig:
         if self.clip_steps + self.video_steps == 0:
             raise UsageError(
                 "clip_steps and video_steps must not both be 0", remedy="set one of them to 1 or more"
+            )
+        if self.second_view and (self.fuse != "none" or not self.num_retrieved):
+            raise UsageError(
+                f"second_view serves a term of retrieval, which fuse = {self.fuse!r} and num_retrieved = "
+                f"{self.num_retrieved} leave out",
+                remedy="set second_view=false, or fuse=none and num_retrieved=4, say",
             )
         if self.bank_momentum >= 1:
             raise UsageError(

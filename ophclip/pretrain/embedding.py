@@ -22,7 +22,7 @@ from ophclip.models.tokens import Tokens
 from ophclip.pretrain.augment import augment_clips
 from ophclip.pretrain.batches import Batch
 from ophclip.pretrain.config import PretrainConfig
-from ophclip.pretrain.sampler import step_rng
+from ophclip.pretrain.sampler import Stream, step_rng
 from ophclip.pretrain.views import draw_view
 
 
@@ -30,7 +30,8 @@ from ophclip.pretrain.views import draw_view
 class Embedded:
     """What a rank embedded of a batch: sides `[b, D]`, float32 and not normalised.
 
-    The first is of clips or videos, the second of their texts; two views of the clips may follow.
+    The first is of clips or videos, the second of their texts; two views of clips may follow, or a second
+    view of videos.
     """
 
     sides: list[Tensor]
@@ -101,7 +102,7 @@ class Embedder:
     ) -> tuple[Tensor, Tensor]:
         some = titles.part(part.start, part.stop) if isinstance(titles, Tokens) else titles[part]
         with _torch_seeded(self._config.seed, step, place + part.start, self._device):
-            videos = self.rows(self._augmented(rows[part], step, place + part.start))
+            videos = self.rows(self._augmented(rows[part], "augment", step, place + part.start))
             return videos, self.texts(some, self._config.video_tokens)
 
     def _sides(self, batch: Batch, part: slice) -> list[Tensor]:
@@ -111,20 +112,23 @@ class Embedder:
         texts = texts.part(part.start, part.stop) if isinstance(texts, Tokens) else texts[part]
         with _torch_seeded(config.seed, batch.step, place, self._device):
             made = [
-                self.rows(self._augmented(rows, batch.step, place)),
+                self.rows(self._augmented(rows, "augment", batch.step, place)),
                 self.texts(texts, config.clip_tokens if is_clip else config.video_tokens),
             ]
             if is_clip and self._has_views:
                 rng = step_rng(config.seed, "views", batch.step, place)
                 frames, alike = rows.to(self._device, non_blocking=True), config.temporally_consistent
                 made += [self.rows(draw_view(frames, rng, temporally_consistent=alike)) for _ in range(2)]
+            if batch.second is not None:
+                second = self._augmented(batch.second[part], "augment second", batch.step, place)
+                made.append(self.rows(second))
         return made
 
-    def _augmented(self, rows: Tensor, step: int, place: int) -> Tensor:
+    def _augmented(self, rows: Tensor, stream: Stream, step: int, place: int) -> Tensor:
         if rows.ndim == 2 or not self._config.augment:
             return rows
         frames = rows.to(self._device, non_blocking=True)
-        return augment_clips(frames, step_rng(self._config.seed, "augment", step, place))
+        return augment_clips(frames, step_rng(self._config.seed, stream, step, place))
 
     def _parts(self, count: int) -> list[slice]:
         size = self._config.micro_batch or max(1, count)

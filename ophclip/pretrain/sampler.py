@@ -14,9 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 LevelName = Literal["clip", "video"]
-Stream = Literal["window", "augment", "torch", "views", "silent"]
+Stream = Literal["window", "augment", "torch", "views", "silent", "second", "augment second"]
 
-_STREAMS = {"clip": 1, "video": 2, "window": 3, "augment": 4, "torch": 5, "views": 6, "silent": 7}
+_STREAMS = {
+    "clip": 1,
+    "video": 2,
+    "window": 3,
+    "augment": 4,
+    "torch": 5,
+    "views": 6,
+    "silent": 7,
+    "second": 8,
+    "augment second": 9,
+}
 
 
 @dataclass(frozen=True)

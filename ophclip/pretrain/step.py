@@ -102,7 +102,7 @@ class Stepper:
         self._clock.mark("loss")
         found = self._memory.retrieve(texts.all, batch.items, batch.step)
         self._clock.mark("retrieval")
-        return objective.video_loss(rows, texts, ids, scale, found)
+        return objective.video_loss(rows, texts, ids, scale, found, views[0] if views else None)
 
     def _rows(self, batch: Batch, sides: Sequence[Tensor]) -> list[Rows]:
         if self._world.size == 1:

@@ -44,6 +44,14 @@ class Timeline:
         begin, end = np.maximum(start_s, 0.0), np.minimum(end_s, self.ends(videos))
         return self.shown(videos, np.linspace(begin, end, count + 2, axis=1)[:, 1:-1])
 
+    def scattered(self, videos: Ints, drawn: Floats) -> Ints:
+        """Return one row of each of T equal stretches of whole videos: int64 `[B, T]`.
+
+        `drawn` `[B, T]` in [0, 1) says where in its stretch each lies.
+        """
+        count = drawn.shape[1]
+        return self.shown(videos, (np.arange(count) + drawn) / count * self.ends(videos)[:, None])
+
     def shown(self, videos: Ints, seconds: Floats) -> Ints:
         """Return the row that is on screen at `seconds` `[B, T]` of each video: int64 `[B, T]`.
 

@@ -32,7 +32,7 @@ BATCH = 12
 def rank_config(corpus: Path, cache: Path) -> PretrainConfig:
     return small(
         corpus, cache, micro_batch=MICRO_BATCH, batch_videos=BATCH, batch_clips=BATCH, learn_temperature=True,
-        encode_retrieved=3,
+        encode_retrieved=3, second_view=True,
     )  # fmt: skip
 
 

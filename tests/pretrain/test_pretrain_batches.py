@@ -40,17 +40,41 @@ def the_clip_window(config: PretrainConfig, batch: Batch, place: int) -> tuple[f
 def test_the_parts_of_all_ranks_are_the_batch_of_one(
     mode: str, num_ranks: int, shapes_corpus: Corpus, frames_cache: Path, features_cache: Path
 ) -> None:
-    config = small(shapes_corpus, frames_cache if mode == "frames" else features_cache)
+    cache = frames_cache if mode == "frames" else features_cache
+    config = small(shapes_corpus, cache, second_view=True)
     (alone,), ranks = readers(config), readers(config, num_ranks)
     for step in (5, 0, 2, 1):  # in any order
         whole, parts = alone.read(step), [reader.read(step) for reader in ranks]
         assert torch.equal(torch.cat([part.rows for part in parts]), whole.rows)
+        seconds = [part.second for part in parts if part.second is not None]
+        assert (whole.second is not None) == (whole.level == "video") == (len(seconds) == num_ranks)
+        assert whole.second is None or torch.equal(torch.cat(seconds), whole.second)
         assert [part.first for part in parts] == np.cumsum([0, *map(len, parts[:-1])]).tolist()
         assert all(np.array_equal(part.items, whole.items) for part in parts)
         assert all(torch.equal(part.text_ids, whole.text_ids) for part in parts)
         assert isinstance(whole.texts, Tokens)
         lengths = torch.cat([part.texts.lengths for part in parts if isinstance(part.texts, Tokens)])
         assert torch.equal(lengths, whole.texts.lengths)
+
+
+@pytest.mark.parametrize("mode", ["frames", "features"])
+def test_a_second_view_is_of_other_frames_and_another_one_at_each_step(
+    mode: str, shapes_corpus: Corpus, frames_cache: Path, features_cache: Path
+) -> None:
+    cache = frames_cache if mode == "frames" else features_cache
+    (reader,) = readers(small(shapes_corpus, cache, second_view=True, batch_videos=12))
+    steps = [step for step in range(12) if reader.read(step).level == "video"]
+    views = []
+    for step in steps[:2]:
+        batch = reader.read(step)
+        assert batch.second is not None
+        assert batch.second.shape == batch.rows.shape
+        assert not torch.equal(batch.second, batch.rows)
+        views.append(batch.second[np.argsort(batch.items)])
+    assert not torch.equal(*views)
+    (plain,) = readers(small(shapes_corpus, cache, batch_videos=12))
+    assert plain.read(steps[0]).second is None
+    assert torch.equal(plain.read(steps[0]).rows, reader.read(steps[0]).rows)
 
 
 def test_features_come_as_means_over_rows_of_the_window(shapes_corpus: Corpus, features_cache: Path) -> None:

@@ -42,6 +42,7 @@ METHOD = [
     "temporally_consistent",
     "num_retrieved",
     "lambda_ret",
+    "second_view",
     "fuse",
     "fuse_beta",
     "retrieved_weight",
@@ -61,6 +62,12 @@ def test_every_choice_of_the_method_says_where_it_comes_from(name: str) -> None:
     found = re.search(rf'^    {name}: [^\n]+\n    """(.+?)"""', source, re.MULTILINE | re.DOTALL)
     assert found is not None
     assert re.search(r"paper|lineage|ours", found[1])
+
+
+@pytest.mark.parametrize("changes", [{"fuse": "mean"}, {"num_retrieved": 0}])
+def test_a_second_view_that_nothing_is_done_with_is_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="second_view serves a term of retrieval"):
+        config(second_view=True, **changes)
 
 
 @pytest.mark.parametrize(

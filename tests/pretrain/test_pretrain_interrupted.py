@@ -31,7 +31,8 @@ STEPS = 60
 def test_a_run_that_is_killed_and_stopped_at_random_steps_ends_with_the_same_weights(
     mode: str, shapes_corpus: Corpus, frames_cache: Path, features_cache: Path, tmp_path: Path
 ) -> None:
-    config = small(shapes_corpus, frames_cache if mode == "frames" else features_cache, steps=STEPS)
+    cache = frames_cache if mode == "frames" else features_cache
+    config = small(shapes_corpus, cache, steps=STEPS, second_view=True)
     torch.set_num_threads(1)
     pretrain(config, tmp_path / "whole")
     (tmp_path / "config.toml").write_text(to_toml(config))

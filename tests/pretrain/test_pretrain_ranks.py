@@ -89,7 +89,7 @@ def test_ranks_give_the_loss_the_gradients_and_the_weights_of_one_process(
         assert found["loss"] == pytest.approx(expected["loss"], rel=1e-4), step
         assert found["grad_norm"] == pytest.approx(expected["grad_norm"], rel=1e-3), step
         assert found["terms"] == pytest.approx(expected["terms"], rel=1e-4), step
-    assert "title_to_silent_video" in many[-1]["terms"]
+    assert {"title_to_silent_video", "video_to_silent_video"} < many[-1]["terms"].keys()
     for name in ("gradients.st", "weights-0.st"):
         first, other = load_file(alone / name), load_file(ranks / name)
         assert first.keys() == other.keys()

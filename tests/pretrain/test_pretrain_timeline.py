@@ -41,3 +41,17 @@ def test_rows_are_spread_over_a_window_and_end_with_the_video() -> None:
 def test_a_window_behind_the_last_row_shows_the_last_row() -> None:
     line = Timeline([np.arange(4.0)])
     assert_array_equal(line.spread(np.array([0]), np.array([3.5]), np.array([6.0]), 2), [[3, 3]])
+
+
+@given(
+    length=st.integers(1, 40),
+    drawn=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=9),
+)
+def test_scattered_rows_lie_one_in_each_stretch(length: int, drawn: list[float]) -> None:
+    times = np.arange(length) * 0.5
+    (rows,) = Timeline([times]).scattered(np.array([0]), np.array([drawn]))
+    stretch = times[-1] / len(drawn)
+    for number, row in enumerate(rows.tolist()):
+        seconds = (number + drawn[number]) * stretch
+        assert times[row] <= seconds + 1e-9
+        assert row == length - 1 or times[row + 1] > seconds - 1e-9
