@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import SCALE
 from numpy.typing import NDArray
+from probe_cases import probe_case
 from torch import Tensor
 
 from ophclip.bench import Case, Contest, Result, Target
@@ -150,3 +151,8 @@ def test_evaluate(
     name = f"zero-shot {VIDEOS * ROWS} x {DIM}, {resamples} resamples"
     targets = () if IS_SMOKE else (target,)
     assert run_case(Case(name, SECTION, lambda _: zero_shot(stored, resamples), targets)).case == name
+
+
+def test_probe(run_case: Callable[[Case], Result]) -> None:
+    case = probe_case("few-shot and linear probes", 16 if IS_SMOKE else 64, ROWS, DIM)
+    assert run_case(case).case == case.name
