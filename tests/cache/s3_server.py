@@ -70,84 +70,93 @@ def s3_server() -> Iterator[int]:
         server.stop()
 
 
+class ProxyServer(ThreadingHTTPServer):
+    """Listens for requests to the server at port `target`."""
+
+    daemon_threads = True
+
+    def __init__(self, target: int) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.target, self.lock = target, threading.Lock()
+        self.proxy = Proxy(self.server_address[1])
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Does to each request what its server's `proxy` decides."""
+
+    protocol_version = "HTTP/1.1"
+    server: ProxyServer
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def finish(self) -> None:
+        with suppress(OSError):  # who asked has given up
+            super().finish()
+
+    def handle_one(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        with self.server.lock:
+            same = (self.command, self.path)
+            count = sum((each.method, each.path) == same for each in self.server.proxy.seen)
+            request = Request(*same, count, "If-None-Match" in self.headers)
+            self.server.proxy.seen.append(request)
+        fate = self.server.proxy.fate(request)
+        if fate == HANG:
+            self.hang()
+        elif fate == FAIL:
+            self.answer(500, b"<Error><Code>InternalError</Code><Message>We are sorry.</Message></Error>")
+        elif fate == DENY:
+            self.answer(403, DENIED)
+        elif fate == REFUSE:
+            self.answer(501, b"<Error><Code>NotImplemented</Code><Message>No.</Message></Error>")
+        else:
+            self.pass_on(body, fate)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one  # noqa: N815
+
+    def pass_on(self, body: bytes, fate: str) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=30)
+        connection.request(self.command, self.path, body, dict(self.headers))
+        response = connection.getresponse()
+        data, headers = response.read(), response.headers
+        connection.close()
+        if fate == HANG_LATE:
+            self.hang()
+        elif fate == FAIL_LATE:
+            self.answer(500, b"")
+        else:
+            self.answer(response.status, data, headers, is_cut=fate == CUT)
+
+    def hang(self) -> None:
+        self.server.proxy.is_over.wait(60)
+        self.close_connection = True
+
+    def answer(self, status: int, data: bytes, headers: Message | None = None, is_cut: bool = False) -> None:
+        self.close_connection = is_cut
+        with self.server.lock:
+            self.server.proxy.sent += len(data)
+        self.send_response(status)
+        length = (headers or {}).get("Content-Length", str(len(data)))
+        kept = ("ETag", "Last-Modified", "Content-Type", "Content-Range", "x-amz-version-id")
+        for name in kept:
+            if headers and name in headers:
+                self.send_header(name, headers[name])
+        self.send_header("Content-Length", length)
+        self.end_headers()
+        if self.command != "HEAD":
+            with suppress(OSError):  # who asked has given up
+                self.wfile.write(data[: len(data) // 2] if is_cut else data)
+
+
 @contextmanager
 def proxy_to(server_port: int) -> Iterator[Proxy]:
     """Run a proxy in front of the server at a port."""
-    proxy, lock = Proxy(0), threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def finish(self) -> None:
-            with suppress(OSError):  # who asked has given up
-                super().finish()
-
-        def handle_one(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            with lock:
-                same = (self.command, self.path)
-                count = sum((each.method, each.path) == same for each in proxy.seen)
-                request = Request(*same, count, "If-None-Match" in self.headers)
-                proxy.seen.append(request)
-            fate = proxy.fate(request)
-            if fate == HANG:
-                self.hang()
-            elif fate == FAIL:
-                self.answer(500, b"<Error><Code>InternalError</Code><Message>We are sorry.</Message></Error>")
-            elif fate == DENY:
-                self.answer(403, DENIED)
-            elif fate == REFUSE:
-                self.answer(501, b"<Error><Code>NotImplemented</Code><Message>No.</Message></Error>")
-            else:
-                self.pass_on(body, fate)
-
-        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one  # noqa: N815
-
-        def pass_on(self, body: bytes, fate: str) -> None:
-            connection = http.client.HTTPConnection("127.0.0.1", server_port, timeout=30)
-            connection.request(self.command, self.path, body, dict(self.headers))
-            response = connection.getresponse()
-            data, headers = response.read(), response.headers
-            connection.close()
-            if fate == HANG_LATE:
-                self.hang()
-            elif fate == FAIL_LATE:
-                self.answer(500, b"")
-            else:
-                self.answer(response.status, data, headers, is_cut=fate == CUT)
-
-        def hang(self) -> None:
-            proxy.is_over.wait(60)
-            self.close_connection = True
-
-        def answer(
-            self, status: int, data: bytes, headers: Message | None = None, is_cut: bool = False
-        ) -> None:
-            self.close_connection = is_cut
-            with lock:
-                proxy.sent += len(data)
-            self.send_response(status)
-            length = (headers or {}).get("Content-Length", str(len(data)))
-            kept = ("ETag", "Last-Modified", "Content-Type", "Content-Range", "x-amz-version-id")
-            for name in kept:
-                if headers and name in headers:
-                    self.send_header(name, headers[name])
-            self.send_header("Content-Length", length)
-            self.end_headers()
-            if self.command != "HEAD":
-                with suppress(OSError):  # who asked has given up
-                    self.wfile.write(data[: len(data) // 2] if is_cut else data)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    proxy.port = server.server_address[1]
+    server = ProxyServer(server_port)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield proxy
+        yield server.proxy
     finally:
-        proxy.is_over.set()
+        server.proxy.is_over.set()
         server.shutdown()
         server.server_close()
