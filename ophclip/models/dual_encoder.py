@@ -85,12 +85,13 @@ class DualEncoder(nn.Module):
         self.config = config
         self.vision = None if config.feature_dim else build_vision(config.vision, _part(towers, "vision"))
         feature_dim = config.feature_dim or cast(Tower, self.vision).dim
-        self.image_projection = nn.Linear(feature_dim, config.dim)
+        self.image_projection = _projection(self.vision, feature_dim, config.dim)
         self.text = build_text(config.text, config.text_pooling, _part(towers, "text"))
         text_dim = cast(Tower, self.text).dim
         # The lineage projects the image into the text space and leaves the text as it is.
+        is_left = text_dim == config.dim and _own_projection(self.text, config.dim) is None
         self.text_projection: nn.Module = (
-            nn.Identity() if text_dim == config.dim else nn.Linear(text_dim, config.dim)
+            nn.Identity() if is_left else _projection(self.text, text_dim, config.dim)
         )
         self.log_scale = nn.Parameter(torch.tensor(-math.log(config.temperature)))
         # A tuple, which does not register the modules a second time.
@@ -176,6 +177,21 @@ def build_text(name: str, pooling: Pooling = "auto", described: Path | None = No
     return PretrainedText(str(described), pooling, has_weights=False)
 
 
+def _projection(tower: nn.Module | None, width: int, dim: int) -> nn.Linear:
+    """Return the layer into the joint space; it begins as the one that a CLIP brings, where that fits."""
+    layer, own = nn.Linear(width, dim), _own_projection(tower, dim)
+    if own is not None:
+        with torch.no_grad():
+            layer.weight.copy_(own)
+            layer.bias.zero_()
+    return layer
+
+
+def _own_projection(tower: nn.Module | None, dim: int) -> Tensor | None:
+    own = cast(Tensor | None, getattr(tower, "own_projection", None))
+    return own if own is not None and len(own) == dim else None
+
+
 def _part(towers: Path | None, name: str) -> Path | None:
     return towers / name if towers is not None and (towers / name).is_dir() else None
 
@@ -241,7 +257,12 @@ def load_model(run: Path, device: str = "cpu") -> DualEncoder:
         raise UsageError(f"{run} is not a run: it has no model.safetensors", remedy="pass a pretrain output")
     model = build_model(load_config(ModelConfig, run / "model.toml"), towers=run / TOWERS)
     try:
-        model.load_state_dict(load_file(weights))
+        stored = load_file(weights)
+        if "text_projection.weight" in stored and isinstance(model.text_projection, nn.Identity):
+            model.text_projection = nn.Linear(
+                model.dim, model.dim
+            )  # a CLIP's own, which towers/ does not hold
+        model.load_state_dict(stored)
     except (SafetensorError, RuntimeError, OSError) as error:
         raise DamageError(
             f"{weights} cannot be loaded: {error}", remedy="resume the run from a checkpoint with --resume"

@@ -36,6 +36,7 @@ class PretrainedVision(nn.Module):
         network = load_network(name) if has_weights else build_network(name)
         # CLIP-like models hold both towers: keep the one that sees.
         self.model = getattr(network, "vision_model", network)
+        self.own_projection = _weight(network, "visual_projection")
         if self.model.main_input_name != "pixel_values":
             raise UsageError(
                 f"the visual tower must read pixels, got {name!r}, a {type(network).__name__}",
@@ -102,6 +103,8 @@ class PretrainedText(nn.Module):
         self._tokenizer = load_tokenizer(name)
         self.dim = int(self.model.config.hidden_size)
         self.pooling = default_pooling(str(self.model.config.model_type)) if pooling == "auto" else pooling
+        # Which was trained on the last token alone.
+        self.own_projection = _weight(network, "text_projection") if self.pooling == "eos" else None
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -136,3 +139,9 @@ class PretrainedText(nn.Module):
         # The tower's output stands for its last layer: a norm may follow that, as in CLIP.
         layers = (*(output.hidden_states or ())[:-1], output.last_hidden_state)
         return pool_text(layers, mask, self.pooling, max_tokens)
+
+
+def _weight(network: nn.Module, layer: str) -> Tensor | None:
+    """Return the weight of the linear layer by which a CLIP takes a tower's rows into its joint space."""
+    projection = getattr(network, layer, None)
+    return projection.weight.detach().clone() if isinstance(projection, nn.Linear) else None

@@ -14,12 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 import transformers
 
 from ophclip.errors import DamageError, UsageError
-from ophclip.models import ModelConfig, build_model, load_encoder
+from ophclip.models import ModelConfig, build_model, load_encoder, load_model, save_model
 from ophclip.models.hub import load_network, load_tokenizer, pixel_statistics
 from ophclip.models.pixels import IMAGENET_MEAN
+from ophclip.models.pooling import Pooling
 from ophclip.models.pretrained import PretrainedText, PretrainedVision
 
 
@@ -200,3 +202,54 @@ def test_a_tower_of_the_wrong_sense_is_an_error(towers: dict[str, str]) -> None:
         PretrainedVision(towers["bert"])
     with pytest.raises(UsageError, match="text tower must read tokens"):
         PretrainedText(towers["vit"])
+
+
+def test_a_clip_begins_as_the_joint_space_that_it_was_trained_in(
+    towers: dict[str, str], tmp_path: Path
+) -> None:
+    clip = transformers.CLIPModel.from_pretrained(towers["clip"]).eval()
+    names = {"vision": towers["clip"], "text": towers["clip"]}
+    model = build_model(ModelConfig(**names, dim=clip.projection_dim, image_size=32)).eval()
+    batch, texts = torch.from_numpy(frames(2, 32)), ["lens", "the phaco probe"]
+    tokens = load_tokenizer(towers["clip"])(texts, padding=True, return_tensors="pt")
+    tower = model.vision
+    assert isinstance(tower, PretrainedVision)
+    save_model(model, tmp_path)
+    for each in (model, load_model(tmp_path)):
+        with torch.no_grad():
+            joint = clip(pixel_values=tower.normalize(batch), **tokens)
+            image, text = (
+                F.normalize(rows, dim=1) for rows in (each.embed_frames(batch), each.embed_text(texts))
+            )
+        torch.testing.assert_close(image, joint.image_embeds)
+        torch.testing.assert_close(text, joint.text_embeds)
+
+
+def test_a_clip_whose_text_has_the_length_of_the_joint_space_is_projected_and_read_back(
+    towers: dict[str, str], tmp_path: Path
+) -> None:
+    config = transformers.CLIPConfig.from_pretrained(towers["clip"])
+    config.projection_dim = config.text_config.hidden_size
+    folder = Path(shutil.copytree(towers["clip"], tmp_path / "clip"))
+    clip = transformers.CLIPModel(config).eval()
+    clip.save_pretrained(folder)
+    model = build_model(ModelConfig(text=str(folder), dim=config.projection_dim)).eval()
+    save_model(model, tmp_path / "run")
+    shutil.rmtree(folder)
+    with torch.no_grad():
+        found = load_model(tmp_path / "run").embed_text(["lens"])
+        assert torch.equal(found, model.embed_text(["lens"]))
+        tokens = load_tokenizer(towers["clip"])(["lens"], return_tensors="pt")
+        expected = clip.text_projection(clip.text_model(**tokens).pooler_output)
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("dim", "pooling"), [(24, "eos"), (8, "mean")])
+def test_the_projection_of_a_clip_is_not_used_where_it_does_not_fit(
+    dim: int, pooling: Pooling, towers: dict[str, str]
+) -> None:
+    text = PretrainedText(towers["clip"], "eos").own_projection
+    model = build_model(ModelConfig(text=towers["clip"], dim=dim, text_pooling=pooling))
+    weight = model.text_projection.weight
+    assert text is not None
+    assert weight.shape != text.shape or not torch.equal(weight, text)  # type: ignore[operator, arg-type]
