@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, TypeVar
 
 from ophclip.cache.processes import end_with_parent, how_it_ended, signals_held
+from ophclip.errors import OphclipError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -45,7 +46,11 @@ class Looking(Generic[Item, Result]):
         self._results: dict[int, Result] = {}
 
     def results(self, num_processes: int) -> Iterator[Result]:
-        """Yield the results in the order of the items."""
+        """Yield the results in the order of the items.
+
+        Raises:
+            OphclipError: a process dies before it looks at anything.
+        """
         numbers = iter(range(len(self._items)))
         self._readers = [_Reader(self._look) for _ in range(min(num_processes, len(self._items)))]
         try:
@@ -76,9 +81,12 @@ class Looking(Generic[Item, Result]):
             assert number is not None
             item = self._items[number]
             if connection in heard:
-                self._results[number] = reader.take(partial(self._dead, item))
+                if reader.is_ready:
+                    self._results[number] = reader.take(partial(self._dead, item))
+                else:
+                    reader.begin()
                 continue
-            reader.spent_s += waited_s
+            reader.spent_s += waited_s if reader.is_ready else 0.0
             if reader.spent_s > (allowed_s := self._allowed_s(item)):
                 reader.end()
                 self._results[number] = self._late(item, allowed_s)
@@ -90,7 +98,7 @@ class _Reader:
     def __init__(self, look: Callable[[Any], Any]) -> None:
         self.number: int | None = None
         self.spent_s = 0.0
-        self.is_dead = False
+        self.is_ready = self.is_dead = False
         self.connection, theirs = _forkserver.Pipe()
         self._process = _forkserver.Process(target=_serve, args=(theirs, look), daemon=True)
         with signals_held():
@@ -101,6 +109,16 @@ class _Reader:
         self.number, self.spent_s = number, 0.0
         with suppress(OSError):  # that it has died is heard of next
             self.connection.send(item)
+
+    def begin(self) -> None:
+        """Hear that the process has started; raises `OphclipError` if it could not."""
+        try:
+            self.is_ready = bool(self.connection.recv())
+        except (EOFError, OSError) as error:
+            raise OphclipError(
+                f"a process to look at files with ended at start-up ({self.end()})",
+                remedy="see above for its last words; a script needs if __name__ == '__main__' around this",
+            ) from error
 
     def take(self, dead: Callable[[str], Any]) -> Any:
         self.number = None
@@ -121,5 +139,6 @@ class _Reader:
 def _serve(connection: Connection, look: Callable[[Any], Any]) -> None:
     end_with_parent()
     with suppress(EOFError, OSError):
+        connection.send(True)
         while True:
             connection.send(look(connection.recv()))

@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from fractions import Fraction
 from pathlib import Path
@@ -213,6 +215,23 @@ def test_looking_keeps_the_order_and_survives_what_hangs_or_crashes() -> None:
     expected |= {number: f"{number} by signal 11" for number in range(2, 20, 8)}
     assert list(looking.results(2)) == [expected.get(number, str(number)) for number in range(20)]
     assert multiprocessing.active_children() == before
+
+
+def test_a_script_without_a_guard_is_told_so_and_nothing_is_said_of_its_videos(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "v.mp4", 1)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from ophclip.cache import CacheInput, FrameRows\n"
+        "from ophclip.cache.plan import plan_cache\n"
+        "from ophclip.video import Geometry\n"
+        f"inputs = [CacheInput('v', Path({str(path)!r}))]\n"
+        "print(plan_cache(inputs, Path('c.zarr'), encoder=FrameRows(Geometry(16, 16)), fps=1).readable)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "ended at start-up (exit code 1); see above" in done.stderr
 
 
 def test_a_container_that_declares_no_length_is_measured(tmp_path: Path) -> None:
