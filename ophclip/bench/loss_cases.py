@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ophclip.bench.case import Case, Contest, Runner, Target
-from ophclip.bench.loss_peers import Problem, compiled_step, inf_cl, lean, liger, step, two_matmuls
+from ophclip.bench.loss_peers import Problem, compiled_step, in_fp32, inf_cl, lean, liger, step, two_matmuls
 from ophclip.bench.memory import SCALE, in_fresh_process
 from ophclip.bench.session import Session
 from ophclip.ops import Level, contrastive_loss, hierarchical_contrastive_loss
@@ -29,11 +29,13 @@ def loss_case(
 
     def prepare(session: Session) -> Contest:
         problem = _problem(session, precision, size, dim)
+        is_emulated = precision == "bf16" and session.emulates_bf16()
+        lean_one, clip = (in_fp32(loss) if is_emulated else loss for loss in (lean, two_matmuls))
         peers: dict[str, Callable[[], Runner]] = {}
         if with_compiled:
-            peers["lean compiled"] = lambda: compiled_step(lean, [problem])
-        peers["lean"] = lambda: step(lean, [problem])
-        peers["two matmuls"] = lambda: step(two_matmuls, [problem])
+            peers["lean compiled"] = lambda: compiled_step(lean_one, [problem])
+        peers["lean"] = lambda: step(lean_one, [problem])
+        peers["two matmuls"] = lambda: step(clip, [problem])
         products = PRODUCTS_KEPT
         if session.device.type == "cuda":
             peers |= {"inf-cl": lambda: inf_cl(problem), "liger": lambda: liger(problem)}

@@ -36,6 +36,15 @@ def lean(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
     return both / 2 - scale * (a * b).sum(dim=1).mean()
 
 
+def in_fp32(loss: Loss) -> Loss:
+    """Return a loss that computes in float32, whatever it is given; gradients come back in its dtype."""
+
+    def widened(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+        return loss(a.float(), b.float(), scale)
+
+    return widened
+
+
 def step(loss: Loss, problems: Sequence[Problem]) -> Runner:
     """Return a function that runs `loss` of each problem forward and backward, and returns their sum.
 

@@ -38,6 +38,7 @@ def machine_facts(session: Session, command: str) -> dict[str, Any]:
         "device": session.device.type,
         "threads": session.threads,
         "ceilings": session.ceilings(),
+        "notes": session.notes,
         "isa": status.isa,
         "native": status.cuda if on_gpu else status.available,
         "native_reason": status.cuda_reason if on_gpu else status.reason,

@@ -7,6 +7,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Hashable
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +18,7 @@ Made = TypeVar("Made")
 
 INT8_OVER_FP32 = 4.0  # a byte dot product does four multiply-adds where float32 does one
 TOO_LONG_S = 1.0  # a matrix product that is not worth repeating
+EMULATION_SIZE, EMULATED = 256, 4.0  # of a product, and how much slower it is than float32 where emulated
 FLUSH_BYTES = 256 << 20  # more than any device cache holds
 
 
@@ -36,6 +38,7 @@ class Session:
         self.is_smoke = is_smoke
         default_s = 1.5 if self.device.type == "cuda" else 4.0
         self.seconds = default_s if seconds is None else seconds  # of rounds a case, beside its warm-up
+        self.notes: list[str] = []  # what a reader of the figures must know of this machine
         self._shared: dict[Hashable, Any] = {}
         self._ceilings: dict[str, float] = {}
         torch.set_num_threads(self.threads)
@@ -84,9 +87,14 @@ class Session:
         return float(begin.elapsed_time(end)) / 1000
 
     def rate(self, kind: str) -> float:
-        """Flop a second, now, of torch's own matrix product in "fp32" or "bf16"; "int8" is 4 times fp32."""
+        """Flop a second, now, of torch's own matrix product in "fp32" or "bf16"; "int8" is 4 times fp32.
+
+        Where torch emulates bfloat16, that of "bf16" is the one of "fp32", which computes it faster.
+        """
         if kind == "int8":
             return INT8_OVER_FP32 * self.rate("fp32")
+        if kind == "bf16" and self.emulates_bf16():
+            return self.rate("fp32")
         size = 256 if self.is_smoke else 8192 if self.device.type == "cuda" else 2048
         dtype = torch.bfloat16 if kind == "bf16" else torch.float32
         pair = self.shared(
@@ -96,6 +104,21 @@ class Session:
         rate = 2 * size**3 / self._least_s(lambda: torch.mm(*pair))
         self._note(f"{kind} TFLOP/s", rate / 1e12)
         return rate
+
+    def emulates_bf16(self) -> bool:
+        """Whether torch's product of bfloat16 is far behind that of float32, as on a CPU without AVX-512."""
+        return self.shared("emulates bf16", self._find_emulation)
+
+    def _find_emulation(self) -> bool:
+        factors = torch.randn(2, EMULATION_SIZE, EMULATION_SIZE, device=self.device)
+        exact, short = (self._least_s(partial(torch.mm, *pair)) for pair in (factors, factors.bfloat16()))
+        if short < EMULATED * exact:
+            return False
+        self.notes.append(
+            f"torch emulates bfloat16 on this machine ({short / exact:.0f} times slower than float32): "
+            "peers of the bf16 cases cast to float32 and back."
+        )
+        return True
 
     def bytes_per_s(self) -> float:
         """Bytes a second, now, of a sum that reads a large array, or on a GPU of a copy of one."""

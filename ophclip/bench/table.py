@@ -18,7 +18,7 @@ LEGEND = (
 
 def render(results: Sequence[Result], facts: dict[str, Any]) -> list[str]:
     """Return the table as lines."""
-    lines = [_title(facts), *LEGEND]
+    lines = [_title(facts), *LEGEND, *facts["notes"]]
     for section, members in _sections(results).items():
         peers = list(dict.fromkeys(name for result in members for name in result.ratios))
         head = [section, "ours ms", "+-", *peers, "floor ms", "% of floor", "target: figure"]

@@ -10,8 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from ophclip.bench import Case, Contest, Ratio, Result, Session, Target, UnavailableError, measure
+from ophclip.bench import (
+    Case,
+    Contest,
+    Ratio,
+    Result,
+    Session,
+    Target,
+    UnavailableError,
+    machine_facts,
+    measure,
+    render,
+)
+from ophclip.bench import session as bench_session
 from ophclip.bench.case import FASTEST, OF_FLOOR
+from ophclip.bench.loss_cases import loss_case
 from ophclip.bench.memory import in_fresh_process
 from ophclip.errors import OphclipError
 
@@ -137,6 +150,27 @@ def test_ceilings_are_the_best_that_was_measured_and_int8_is_four_times_fp32() -
     assert set(session.ceilings()) == {"fp32 TFLOP/s"}
     result = measure(Case("case", "s", lambda _: Contest(answering(ANSWER), bytes_read=1)), session)
     assert result.floor_s == pytest.approx(1 / (session.ceilings()["GB/s"] * 1e9))
+
+
+def test_where_torch_emulates_bfloat16_its_floor_and_its_peers_are_those_of_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    session = Session(threads=1, is_smoke=True)
+    monkeypatch.setattr(bench_session, "EMULATED", 0.0)
+    assert session.emulates_bf16()
+    assert session.rate("bf16") > 0
+    assert set(session.ceilings()) == {"fp32 TFLOP/s"}
+    (note,) = session.notes
+    assert "peers of the bf16 cases cast to float32 and back" in note
+    result = measure(loss_case("bf16", 32, 16, with_compiled=False), session)
+    assert set(result.ratios) == {"lean", "two matmuls"}
+    assert note in render([result], machine_facts(session, "test"))
+    monkeypatch.setattr(bench_session, "EMULATED", 1e9)
+    native = Session(threads=1, is_smoke=True)
+    assert not native.emulates_bf16()
+    assert native.rate("bf16") > 0
+    assert set(native.ceilings()) == {"bf16 TFLOP/s"}
+    assert native.notes == []
 
 
 def test_targets_are_judged_by_the_figures_they_name() -> None:
