@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from ophclip.pretrain.config import PretrainConfig
 from ophclip.pretrain.data import load_data
 from ophclip.pretrain.distributed import join_world
-from ophclip.pretrain.run_folder import check_folder, claim
+from ophclip.pretrain.run_folder import check_folder, claimed
 from ophclip.pretrain.trackers import check_installed
 from ophclip.pretrain.trainer import RunSummary, Trainer
 
@@ -27,7 +28,8 @@ def pretrain(config: PretrainConfig, out: Path, *, resume: bool = False, profile
         profile: write a trace of some steps into `out/profile`.
 
     Raises:
-        UsageError: `out` holds another run, or corpus, cache and configuration do not fit together.
+        UsageError: `out` holds another run, or one that another process trains; or corpus, cache and
+            configuration do not fit together.
         OphclipError: the loss or its gradient is not finite, and the batch is named; or another process
             failed, and its reason is given.
         KeyboardInterrupt: the process was asked to stop; a checkpoint was saved.
@@ -38,7 +40,7 @@ def pretrain(config: PretrainConfig, out: Path, *, resume: bool = False, profile
         if world.is_first:
             check_folder(out, config, resume=resume)
         trainer = Trainer(config, load_data(config), out, world)
-        if world.is_first:
-            claim(out, config)  # not before all parts of the run are there
-        world.wait()
-        return trainer.run(profile=profile)
+        # Claimed once all parts of the run are there: what cannot begin leaves no folder.
+        with claimed(out, config, resume=resume) if world.is_first else nullcontext():
+            world.wait()
+            return trainer.run(profile=profile)

@@ -4,22 +4,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ophclip.cache.exclusive import alone_in
 from ophclip.config import load_config, to_dict, to_toml
 from ophclip.errors import UsageError
 from ophclip.files import replace_file
 from ophclip.pretrain.config import PretrainConfig
 
+CONFIG, LOCK = "config.toml", ".lock"
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 
 # What may differ between the parts of a run: it changes where and how it is computed, and not what.
 FREE_TO_CHANGE = {"device", "checkpoint_every_steps", "keep_checkpoints", "log"}
-
-
-CONFIG = "config.toml"
 
 
 def check_folder(out: Path, config: PretrainConfig, *, resume: bool) -> None:
@@ -34,9 +35,8 @@ def check_folder(out: Path, config: PretrainConfig, *, resume: bool) -> None:
     if not resume:
         raise UsageError(f"{out} already holds a run", remedy="pass --resume to go on, or another --out")
     ours, stored = to_dict(config), to_dict(load_config(PretrainConfig, path))
-    changed = {
-        key for key in ours.keys() | stored.keys() if ours.get(key) != stored.get(key)
-    } - FREE_TO_CHANGE
+    changed = {key for key in ours.keys() | stored.keys() if ours.get(key) != stored.get(key)}
+    changed -= FREE_TO_CHANGE
     if changed:
         raise UsageError(
             f"{out} was begun with other values of {', '.join(sorted(changed))}",
@@ -44,10 +44,17 @@ def check_folder(out: Path, config: PretrainConfig, *, resume: bool) -> None:
         )
 
 
-def claim(out: Path, config: PretrainConfig) -> None:
-    """Make the folder of a run that `check_folder` let pass, with its configuration."""
-    out.mkdir(parents=True, exist_ok=True)
-    replace_file(out / CONFIG, to_toml(config).encode())
+@contextmanager
+def claimed(out: Path, config: PretrainConfig, *, resume: bool) -> Iterator[None]:
+    """Make the folder of a run, with its configuration, and keep others out of it until the block ends.
+
+    Raises:
+        UsageError: as `check_folder`, or another process trains into it.
+    """
+    with alone_in(out, LOCK, f"training into {out}"):
+        check_folder(out, config, resume=resume)  # which may have become another run's meanwhile
+        replace_file(out / CONFIG, to_toml(config).encode())
+        yield
 
 
 def cut_metrics(out: Path, step: int) -> None:

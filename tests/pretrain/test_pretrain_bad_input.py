@@ -18,6 +18,7 @@ from ophclip.pretrain import pretrain
 from ophclip.pretrain.assembly import assemble
 from ophclip.pretrain.clock import PhaseClock
 from ophclip.pretrain.data import load_data
+from ophclip.pretrain.run_folder import claimed
 from ophclip.pretrain.world import World
 
 
@@ -76,6 +77,19 @@ def test_a_tower_that_is_not_here_leaves_no_run_behind(
         pretrain(small(shapes_corpus, features_cache, text="no/such-tower"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     pretrain(small(shapes_corpus, features_cache), tmp_path / "run")
+
+
+def test_a_second_process_is_kept_out_of_a_run(
+    shapes_corpus: Corpus, features_cache: Path, tmp_path: Path
+) -> None:
+    config, out = small(shapes_corpus, features_cache, steps=3), tmp_path / "run"
+    with (
+        claimed(out, config.resolved(), resume=False),
+        pytest.raises(UsageError, match="another process is training into"),
+    ):
+        pretrain(config, out, resume=True)
+    assert not (out / "metrics.jsonl").exists()
+    assert pretrain(config, out, resume=True).steps == 3
 
 
 @pytest.mark.parametrize("features", ["projected", "backbone"])
