@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ophclip.ops import native_status
+
 Made = TypeVar("Made")
 
-INT8_OVER_FP32 = 4.0  # a byte dot product does four multiply-adds where float32 does one
 TOO_LONG_S = 1.0  # a matrix product that is not worth repeating
 EMULATION_SIZE, EMULATED = 256, 4.0  # of a product, and how much slower it is than float32 where emulated
 FLUSH_BYTES = 256 << 20  # more than any device cache holds
@@ -87,12 +88,12 @@ class Session:
         return float(begin.elapsed_time(end)) / 1000
 
     def rate(self, kind: str) -> float:
-        """Flop a second, now, of torch's own matrix product in "fp32" or "bf16"; "int8" is 4 times fp32.
+        """Flop a second, now, of torch's own matrix product in "fp32" or "bf16", or what "int8" can reach.
 
         Where torch emulates bfloat16, that of "bf16" is the one of "fp32", which computes it faster.
         """
         if kind == "int8":
-            return INT8_OVER_FP32 * self.rate("fp32")
+            return self.int8_over_fp32() * self.rate("fp32")
         if kind == "bf16" and self.emulates_bf16():
             return self.rate("fp32")
         size = 256 if self.is_smoke else 8192 if self.device.type == "cuda" else 2048
@@ -104,6 +105,18 @@ class Session:
         rate = 2 * size**3 / self._least_s(lambda: torch.mm(*pair))
         self._note(f"{kind} TFLOP/s", rate / 1e12)
         return rate
+
+    def int8_over_fp32(self) -> float:
+        """Multiply-adds of bytes in one instruction of this CPU, by those of float32."""
+        return self.shared("int8 over fp32", self._find_byte_products)
+
+    def _find_byte_products(self) -> float:
+        if native_status().isa == "avx512" and torch.cpu._is_vnni_supported():
+            return 4.0
+        self.notes.append(
+            "No byte products (VNNI) here: bytes are multiplied as int16, so int8 is 2 times fp32."
+        )
+        return 2.0
 
     def emulates_bf16(self) -> bool:
         """Whether torch's product of bfloat16 is far behind that of float32, as on a CPU without AVX-512."""

@@ -27,6 +27,7 @@ from ophclip.bench.case import FASTEST, OF_FLOOR
 from ophclip.bench.loss_cases import loss_case
 from ophclip.bench.memory import in_fresh_process
 from ophclip.errors import OphclipError
+from ophclip.ops import NativeStatus
 
 ANSWER = torch.tensor([1.0, 2.0])
 
@@ -142,7 +143,22 @@ def test_the_floor_is_the_longer_of_arithmetic_and_memory() -> None:
     assert floor(0, 0) is None
 
 
-def test_ceilings_are_the_best_that_was_measured_and_int8_is_four_times_fp32() -> None:
+@pytest.mark.parametrize(
+    ("isa", "has_vnni", "times"), [("avx512", True, 4), ("avx512", False, 2), ("avx2", True, 2)]
+)
+def test_int8_is_four_times_fp32_where_bytes_are_multiplied_and_else_two(
+    isa: str, has_vnni: bool, times: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_session, "native_status", lambda: NativeStatus(True, isa, "", False, "", None))
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: has_vnni)
+    session = Session(threads=1, is_smoke=True)
+    monkeypatch.setattr(session, "_least_s", lambda _: 1.0)
+    assert session.rate("int8") == times * session.rate("fp32")
+    assert session.int8_over_fp32() == times
+    assert len(session.notes) == (times == 2)
+
+
+def test_ceilings_are_the_best_that_was_measured() -> None:
     session = Session(threads=1, is_smoke=True)
     measured = [session.rate("fp32") for _ in range(3)]
     assert session.rate("int8") > 0
