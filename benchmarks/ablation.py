@@ -23,7 +23,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from ablation_cells import Cell, World, all_cells, named, with_pool
-from ablation_table import put_into, render
+from ablation_table import put_into, render, render_gains
 
 from ophclip import console
 from ophclip.cache import FrameRows, build_cache, find_inputs, open_cache
@@ -40,6 +40,7 @@ from ophclip.video import Geometry
 
 ROOT = Path(__file__).parents[1]
 CONFIG = ROOT / "configs" / "ablation.toml"
+BASELINE = "video"  # what retrieval and self-supervision are added to
 CORPUS_SEED = 0  # seeds of runs differ in weights, order and augmentation; all see one corpus
 
 
@@ -128,13 +129,14 @@ def _operations(run: Path, evaluation: Path, videos: list[str], cast: dict[str, 
 
 
 def write_table(out: Path, cells: list[Cell], document: Path | None) -> str:
-    """Write `out/ablation.json` and the table of all results that there are; return the table."""
+    """Write `out/ablation.json` and the tables of all results that there are; return the tables."""
     stored = (json.loads(path.read_text()) for path in sorted(out.glob("cells/*/seed-*/result.json")))
     results: dict[str, list[Any]] = {}
     for result in stored:
         results.setdefault(result["cell"], []).append(result)
     replace_file(out / "ablation.json", (json.dumps(results, indent=2) + "\n").encode())
-    table = render(cells, results)
+    [baseline] = named(cells, [BASELINE])
+    table = f"{render(cells, results)}\n\n{render_gains(cells, results, baseline)}"
     if document is not None:
         put_into(document, table)
     return table

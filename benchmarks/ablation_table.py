@@ -24,6 +24,11 @@ COLUMNS = {
     "operation_accuracy_rare": "operation acc., rare ones",
 }
 
+GAINS = {
+    name: COLUMNS[name]
+    for name in ("phase_accuracy", "instrument_map", "operation_accuracy", "operation_accuracy_rare")
+}
+
 
 def render(cells: Sequence[Cell], results: Results) -> str:
     """Return a Markdown table in percent, `mean ± standard deviation`; cells without results have no row."""
@@ -36,6 +41,19 @@ def render(cells: Sequence[Cell], results: Results) -> str:
         if runs:
             numbers = (percent([run["scores"][name] for run in runs]) for name in COLUMNS)
             lines.append(f"| {cell.label} | {' | '.join(numbers)} | {len(runs)} |")
+    return "\n".join(lines)
+
+
+def render_gains(cells: Sequence[Cell], results: Results, baseline: Cell) -> str:
+    """Return a table of the gains over `baseline` in points, `mean ± standard error`, paired by seed."""
+    compared = [cell for cell in cells if results.get(cell.name) and cell != baseline]
+    if not compared or not results.get(baseline.name):
+        return ""
+    lines = [f"| over {baseline.label} | {' | '.join(GAINS.values())} |", f"|---|{'---|' * len(GAINS)}"]
+    for cell in compared:
+        gains = (gain(results, cell.name, baseline.name, score) for score in GAINS)
+        shown = (f"{100 * mean:+.1f} ± {100 * error:.1f}" for mean, error, _ in gains)
+        lines.append(f"| {cell.label} | {' | '.join(shown)} |")
     return "\n".join(lines)
 
 

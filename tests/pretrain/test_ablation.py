@@ -46,6 +46,21 @@ def test_a_gain_is_paired_by_seed() -> None:
     assert error == pytest.approx(0.05)
 
 
+def test_gains_are_those_of_the_seeds_that_both_cells_have() -> None:
+    from ablation_cells import Cell
+    from ablation_table import render_gains
+
+    cells = [Cell("base", "the base", ()), Cell("more", "more", ()), Cell("none", "not run", ())]
+    results = {
+        "base": [result("base", 0, 0.1), result("base", 1, 0.5), result("base", 2, 0.2)],
+        "more": [result("more", 1, 0.6), result("more", 0, 0.3)],
+    }
+    head, _, row = render_gains(cells, results, cells[0]).splitlines()
+    assert head.startswith("| over the base | phase acc. |")
+    assert row.startswith("| more | +15.0 ± 5.0 |")
+    assert render_gains(cells, {"more": results["more"]}, cells[0]) == ""
+
+
 def test_only_the_table_of_a_document_is_replaced(tmp_path: Path) -> None:
     from ablation_table import BEGIN, END, put_into
 
