@@ -25,6 +25,7 @@ def test_the_full_method_is_a_valid_configuration_with_every_part_on() -> None:
     assert loaded.video_steps > 0
     assert loaded.num_retrieved > 0
     assert loaded.lambda_ret > 0
+    assert loaded.encode_retrieved > 0
 
 
 METHOD = [
