@@ -20,8 +20,9 @@ Result = TypeVar("Result")
 TICK_S = 0.1
 GRACE_S = 5.0  # for a killed process to be gone
 
-_forkserver = multiprocessing.get_context("forkserver")  # which imports FFmpeg once for all of them
-_forkserver.set_forkserver_preload(["ophclip.cache.survey", "av"])
+PRELOADED = ["ophclip.cache.survey", "av"]  # imported once for all processes
+
+_forkserver = multiprocessing.get_context("forkserver")
 
 
 class Looking(Generic[Item, Result]):
@@ -52,6 +53,7 @@ class Looking(Generic[Item, Result]):
             OphclipError: a process dies before it looks at anything.
         """
         numbers = iter(range(len(self._items)))
+        _forkserver.set_forkserver_preload(PRELOADED)
         self._readers = [_Reader(self._look) for _ in range(min(num_processes, len(self._items)))]
         try:
             for number in range(len(self._items)):
