@@ -14,7 +14,7 @@ from torch import Tensor
 from ophclip.errors import DamageError
 from ophclip.files import replacement
 
-FORMAT = "1"
+FORMAT = 1
 FILE = "bank.safetensors"
 
 
@@ -24,10 +24,10 @@ def write_bank(folder: Path, ids: Sequence[str], tensors: dict[str, Tensor]) -> 
 
     folder.mkdir(parents=True, exist_ok=True)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    listed = json.dumps(list(ids), ensure_ascii=False)
-    about = {"bank": FORMAT, "ids": listed, "checksum": _checksum(listed, held)}
+    about = {"format": FORMAT, "ids": list(ids), "checksum": _checksum(ids, held)}
     with replacement(folder / FILE) as temporary:
-        save_file(held, temporary, metadata=about)
+        # One entry: safetensors writes several in any order, and the same bank must have the same bytes.
+        save_file(held, temporary, metadata={"bank": json.dumps(about, ensure_ascii=False)})
 
 
 def read_bank(folder: Path) -> tuple[list[str], dict[str, Tensor]]:
@@ -40,20 +40,20 @@ def read_bank(folder: Path) -> tuple[list[str], dict[str, Tensor]]:
 
     try:
         with safe_open(folder / FILE, framework="pt") as stored:
-            about = stored.metadata() or {}
+            about = json.loads((stored.metadata() or {})["bank"])
             tensors = {name: stored.get_tensor(name) for name in ("keys", "values", "steps")}
-        ids = json.loads(about["ids"])
-        if about.get("bank") != FORMAT:
-            raise ValueError(f"it has format {about.get('bank')!r}, not {FORMAT!r}")
-        if about.get("checksum") != _checksum(about["ids"], tensors):
+        ids = about["ids"]
+        if about["format"] != FORMAT:
+            raise ValueError(f"it has format {about['format']!r}, not {FORMAT!r}")
+        if about["checksum"] != _checksum(ids, tensors):
             raise ValueError("its contents do not match its checksum")
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DamageError(f"{folder} is not a bank: {error}", remedy="run pretrain --resume") from error
     return ids, tensors
 
 
-def _checksum(listed: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.blake2b(listed.encode(), digest_size=16)
+def _checksum(ids: Sequence[str], tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.blake2b(json.dumps(list(ids)).encode(), digest_size=16)
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())

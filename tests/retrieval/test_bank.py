@@ -152,6 +152,11 @@ def test_a_saved_bank_reads_back_and_is_searched_alike(tmp_path: Path) -> None:
     assert all(torch.equal(getattr(read, name), getattr(bank, name)) for name in ("keys", "values", "steps"))
     assert torch.equal(read.retrieve(rows(2), 3)[1], bank.retrieve(rows(2), 3)[1])
     assert [entry.name for entry in (tmp_path / "bank").iterdir()] == ["bank.safetensors"]
+    written = {(tmp_path / "bank" / "bank.safetensors").read_bytes()}
+    for _ in range(8):
+        bank.save(tmp_path / "again")
+        written.add((tmp_path / "again" / "bank.safetensors").read_bytes())
+    assert len(written) == 1, "the same bank has the same bytes"
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "gone", "empty"])
