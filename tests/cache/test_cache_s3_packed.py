@@ -15,6 +15,7 @@ from s3_server import Proxy
 
 from ophclip.cache import export_cache, merge_caches, open_cache, pack_cache, sharded
 from ophclip.cache.content import content_hash
+from ophclip.cache.listing import list_videos, summarize
 from ophclip.cache.location import ObjectPath
 from ophclip.cache.repair import repair_cache
 from ophclip.cache.verify import verify_cache
@@ -52,6 +53,10 @@ def test_it_is_read_as_on_a_disk(copied: ObjectPath, packed: Path) -> None:
     assert content_hash(remote) == content_hash(local)
     assert dict(remote.each_attributes()) == dict(local.each_attributes())
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(remote))["b"], local["b"])
+    facts, expected = summarize(copied), summarize(packed)
+    for name in ("videos", "failed", "frames", "content_hash"):
+        assert facts[name] == expected[name], name
+    assert [video.video_id for video in list_videos(copied)] == list(LENGTHS)
 
 
 def test_clips_and_rows_in_any_order_and_over_the_ends_of_shards_are_those_of_a_disk(
