@@ -19,7 +19,7 @@ from ophclip.cache.crash import VARIABLE
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["ophclip.cache", "ophclip.video.decode_pyav", "av"])
 
-TIMEOUT_S = 200  # of a process that a slow disk holds up at each of its syncs
+TIMEOUT_S = 60
 
 
 def start(target: Callable[..., None], *arguments: Any, crash_at: str = "") -> BaseProcess:
