@@ -25,7 +25,7 @@ from ophclip.errors import StorageError, UsageError
 
 MAX_REQUESTS = 32  # of one process at once
 MAX_RETRIES = 6
-TRIES = 3  # of what changes something, which obstore does not try again after a time-out
+TRIES = 3  # of what obstore does not try again: changes after a time-out, listings that broke off
 TIMEOUT_VARIABLE = "OPHCLIP_S3_TIMEOUT"  # seconds a request may take
 TIMEOUT_S, CONNECT_S, RETRY_S = 60.0, 10.0, 90.0  # of a request, of its connection, until the last retry
 BACKOFF_S, MAX_BACKOFF_S = 0.2, 5.0
@@ -138,7 +138,7 @@ class Bucket:
         """Yield the objects that lie directly below a prefix."""
         import obstore
 
-        found = self._try(prefix, lambda store: obstore.list_with_delimiter(store, prefix))
+        found = self._try(prefix, lambda store: obstore.list_with_delimiter(store, prefix), tries=TRIES)
         for each in found["objects"]:
             yield Listed(each["path"], each["size"], each["last_modified"])
 

@@ -154,9 +154,9 @@ def build_vision(name: str, described: Path | None = None) -> nn.Module:
         return TinyVision()
     from ophclip.models.pretrained import PretrainedVision
 
-    return (
-        PretrainedVision(name) if described is None else PretrainedVision(str(described), has_weights=False)
-    )
+    if described is None:
+        return PretrainedVision(name)
+    return PretrainedVision(str(described), has_weights=False)
 
 
 def build_text(name: str, pooling: Pooling = "auto", described: Path | None = None) -> nn.Module:

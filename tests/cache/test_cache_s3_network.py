@@ -75,6 +75,24 @@ def test_requests_that_hang_or_break_off_are_made_again(
     assert hung
 
 
+def test_a_listing_that_breaks_off_is_made_again(proxy: Proxy, clips: list[CacheInput], built: Path) -> None:
+    place = new_place()
+    build(clips, place)
+    cut: list[Request] = []
+
+    def fate(request: Request) -> str:
+        if "list-type" not in request.path or request.count:
+            return ""
+        cut.append(request)
+        return CUT
+
+    proxy.seen.clear()
+    proxy.fate = fate
+    assert contents(place) == contents(built)  # type: ignore[arg-type]
+    assert any("delimiter" in request.path for request in cut)
+    assert len(cut) == 4, "what lies directly in the journal, and its three levels"
+
+
 def test_a_server_that_says_nothing_ends_a_build_in_time_and_commits_nothing(
     proxy: Proxy, clips: list[CacheInput], built: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
